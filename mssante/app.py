@@ -1,0 +1,271 @@
+"""Composition root: configuration -> stores -> trust -> services -> doors; the start and stop order lives here.
+
+Start: schema check, blobs, trust loaded (no usable list: doors open, and answer 451 between operators), listeners last.
+Stop: doors close, sessions get a deadline, the relay stops claiming, evidence is flushed, the writer last.
+A crash of a service task takes the process down loudly rather than leave a deaf server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from mssante.clock import SystemClock
+from mssante.config.model import Config, split_hostport
+from mssante.endpoints.admin_http import AdminHttp
+from mssante.endpoints.imap import ImapEndpoint
+from mssante.endpoints.listeners import Door, listen_on, server_context, sweep_forever
+from mssante.endpoints.smtp_base import SmtpSettings, running_commands
+from mssante.endpoints.smtp_verbs import HardenedSmtp
+from mssante.model.journal import JournalKind
+from mssante.services.accounts import Accounts
+from mssante.services.addressbook import AddressBook
+from mssante.services.admin import Admin
+from mssante.services.doorbell import Doorbell
+from mssante.services.evidence import Evidence
+from mssante.services.housekeeping import Housekeeping
+from mssante.services.imap.session import ImapServices
+from mssante.services.imap.settings import ImapSettings
+from mssante.services.mailroom import Mailroom
+from mssante.services.privacy import Pseudonyms, load_key
+from mssante.services.reception import AcceptContext, AcceptSettings, Reception
+from mssante.services.relay import Relay, RelaySettings
+from mssante.services.reports import Reporter, ReportSettings
+from mssante.services.settlement import SettlementContext, Settler, retry_policy
+from mssante.services.smtp_session import SmtpPolicy
+from mssante.services.submission import Submission, SubmissionSettings
+from mssante.services.trustkeeper import TrustKeeper
+from mssante.services.truststate import TrustState
+from mssante.storage.interfaces import Stores
+from mssante.storage.sql.open import StorageOptions, open_stores
+from mssante.transport.http import HttpFetcher
+from mssante.transport.mx import DnsResolver, DnsSettings
+from mssante.transport.operators import OperatorPool, PoolSettings, outbound_tls
+from mssante.transport.smtp_connection import Endpoint
+from mssante.trust_setup import keeper_settings, trust_snapshot
+
+log = structlog.get_logger("app")
+DRAIN_SECONDS = 10.0
+WORKERS = 4  # scans of large bodies, argon2, file writes: two cores, and file writes wait for the disk
+
+
+def open_storage(config: Config) -> Stores:
+    """Open database and blobs of a configuration. Raises MssFault when the schema is newer than this program."""
+    storage = config.operator.storage
+    return open_stores(config.storage_url, config.path(storage.blobs),
+                       StorageOptions(reserve_bytes=storage.reserve_bytes))
+
+
+@asynccontextmanager
+async def open_admin(config: Config) -> AsyncIterator[Admin]:
+    """Give administration over a configuration's stores, beside a running server or without one."""
+    stores = open_storage(config)
+    try:
+        yield Admin(stores, SystemClock(), hosted_domains(config))
+    finally:
+        stores.close()
+
+
+def hosted_domains(config: Config) -> frozenset[str]:
+    """Give the domains hosted here."""
+    return frozenset(domain.name for domain in config.domains.domain)
+
+
+def lease_owner(config: Config) -> str:
+    """Give our name on queue leases: the same after a restart, so that leases of a dead life are released at once."""
+    return config.operator.operator.hostname
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What the doors stand on."""
+
+    stores: Stores
+    executor: ThreadPoolExecutor
+    evidence: Evidence
+    trust: TrustState
+    keeper: TrustKeeper
+    relay: Relay
+    pool: OperatorPool
+    reception: Reception
+    submission: Submission
+    accounts: Accounts
+    doorbell: Doorbell
+    mailroom: Mailroom
+    housekeeping: Housekeeping
+
+
+class Operator:
+    """One running operator."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._parts: _Parts | None = None
+        self._doors: list[Door] = []
+        self._imap: ImapEndpoint | None = None
+        self._imap_servers: list[asyncio.Server] = []
+        self._admin: AdminHttp | None = None
+
+    # ------------------------------------------------------------ building
+
+    def _build(self, stores: Stores) -> _Parts:
+        config, clock = self._config, self._clock
+        operator = config.operator
+        executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+        key = load_key(config.path(operator.storage.blobs).parent / "pseudonym.key")
+        citizen = config.domains.citizen.domain
+        evidence = Evidence(stores, clock, Pseudonyms(key, citizen))
+        trust = TrustState(trust_snapshot(config), clock)
+        anchors = config.path(operator.trust.whitelist_anchors or operator.trust.anchors)
+        keeper = TrustKeeper(trust, stores, evidence, clock, executor, HttpFetcher(anchors), keeper_settings(config))
+        addresses = AddressBook(stores, clock)
+        doorbell = Doorbell()
+        mailroom = Mailroom(stores, doorbell)
+        hosted = hosted_domains(config)
+        expiry = timedelta(hours=operator.relay.expiry_hours)
+        reporter = Reporter(ReportSettings(operator.operator.hostname, config.domains.domain[0].name, hosted, expiry,
+                                           evidence.address))
+        context = AcceptContext(
+            AcceptSettings(operator.operator.hostname, hosted, operator.storage.inline_limit_bytes,
+                           operator.storage.reserve_bytes, operator.limits.received_hops, citizen),
+            stores.blobs, executor, clock, trust, addresses, mailroom, evidence, reporter)
+        accounts = Accounts(stores, executor, clock, evidence)
+        policy = retry_policy(operator.relay.first_retry_seconds, operator.relay.max_retry_seconds,
+                              operator.relay.delay_notice_hours, operator.relay.expiry_hours)
+        settler = Settler(SettlementContext(stores, clock, policy, reporter, addresses, mailroom, evidence, hosted))
+        pool = self._pool(trust)
+        relay = Relay(stores, pool, trust, settler, clock, RelaySettings(
+            lease_owner(config), timedelta(seconds=operator.relay.lease_seconds),
+            operator.relay.concurrency_per_destination, timedelta(seconds=operator.relay.first_retry_seconds)))
+        mailroom.hand_to(relay)
+        submission = Submission(context, accounts, SubmissionSettings(
+            config.domains.citizen.check_ins, dict(operator.relay.size_limits), expiry))
+        return _Parts(stores, executor, evidence, trust, keeper, relay, pool, Reception(context), submission, accounts,
+                      doorbell, mailroom, Housekeeping(stores, evidence, clock, config.path(operator.tls.operator_certificate)))
+
+    def _pool(self, trust: TrustState) -> OperatorPool:
+        relay, tls = self._config.operator.relay, self._config.operator.tls
+        context = outbound_tls(self._config.path(tls.operator_certificate), self._config.path(tls.operator_key))
+        settings = PoolSettings(
+            ehlo_name=self._config.operator.operator.hostname,
+            routes={domain: Endpoint(*split_hostport(address)) for domain, address in relay.routes.items()},
+            allow_private=relay.allow_private, max_concurrency=relay.concurrency_per_destination)
+        resolver = DnsResolver(DnsSettings(tuple(split_hostport(server) for server in relay.dns_servers),
+                                           port=relay.smtp_port, srv=relay.smtp_srv))
+        return OperatorPool(settings, tls=lambda: context, resolver=resolver, verify_peer=trust.verify_server)
+
+    # ------------------------------------------------------------ doors
+
+    def _smtp_settings(self, *, operator_port: bool, implicit: bool) -> SmtpSettings:
+        operator = self._config.operator
+        tls, limits, path = operator.tls, operator.limits, self._config.path
+        certificate = tls.operator_certificate if operator_port else tls.client_certificate or tls.operator_certificate
+        key = tls.operator_key if operator_port else tls.client_key or tls.operator_key
+        context = server_context(path(certificate), path(key), path(operator.trust.anchors) if operator_port else None)
+        return SmtpSettings(
+            operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port,
+            message_bytes=limits.message_bytes, recipients=limits.recipients, commands=limits.session_commands,
+            errors=limits.errors_per_session, handshake_seconds=limits.handshake_seconds,
+            command_seconds=limits.command_seconds, data_seconds=limits.data_seconds)
+
+    async def _open_smtp(self, name: str, address: str, policy: SmtpPolicy, settings: SmtpSettings) -> None:
+        limits = self._config.operator.limits
+        door = Door(name, total=limits.connections, per_address=limits.connections_per_address)
+        loop = asyncio.get_running_loop()
+        await door.listen(address, lambda: HardenedSmtp(policy, settings, door, loop),
+                          settings.tls if settings.implicit_tls else None)
+        self._doors.append(door)
+        log.info("listening", door=name, address=address)
+
+    async def _open_doors(self, parts: _Parts) -> None:
+        listen = self._config.operator.listen
+        if listen.smtp:
+            await self._open_smtp("smtp", listen.smtp, parts.reception,
+                                  self._smtp_settings(operator_port=True, implicit=False))
+        if listen.submission:
+            await self._open_smtp("submission", listen.submission, parts.submission,
+                                  self._smtp_settings(operator_port=False, implicit=False))
+        if listen.submissions:
+            await self._open_smtp("submissions", listen.submissions, parts.submission,
+                                  self._smtp_settings(operator_port=False, implicit=True))
+        await self._open_imap(parts)
+        self._admin = AdminHttp(self._config, parts.trust, parts.stores)
+        await self._admin.open()
+
+    async def _open_imap(self, parts: _Parts) -> None:
+        listen, limits = self._config.operator.listen, self._config.operator.limits
+        context = self._smtp_settings(operator_port=False, implicit=False).tls
+        settings = ImapSettings(
+            hostname=self._config.operator.operator.hostname, message_bytes=limits.message_bytes,
+            inline_bytes=self._config.operator.storage.inline_limit_bytes, connections=limits.connections,
+            connections_per_address=limits.connections_per_address, handshake_seconds=limits.handshake_seconds,
+            drain_seconds=DRAIN_SECONDS)
+        services = ImapServices.build(parts.stores, parts.mailroom, parts.accounts, doorbell=parts.doorbell,
+                                      clock=self._clock, executor=parts.executor, settings=settings)
+        self._imap = ImapEndpoint(services, tls=context)
+        for address, tls in ((listen.imap, None), (listen.imaps, context)):
+            if address:
+                self._imap_servers.append(await listen_on(address, self._imap, tls))
+
+    # ------------------------------------------------------------ life
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises what a service task died of."""
+        stores = open_storage(self._config)
+        parts = self._parts = self._build(stores)
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            parts.keeper.load_kept()
+            await parts.keeper.refresh_crls()
+            await parts.keeper.refresh_list()
+            await self._open_doors(parts)
+            parts.evidence.write(parts.evidence.event(JournalKind.OPERATOR_STARTED, self._config.operator.operator.name,
+                                                      {"pid": os.getpid()}))
+            log.info("ready", operator=self._config.operator.operator.name, pid=os.getpid())
+            await self._serve(parts, stop)
+        finally:
+            await self._shut(parts)
+
+    async def _serve(self, parts: _Parts, stop: asyncio.Event) -> None:
+        services = [asyncio.ensure_future(work) for work in (
+            parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), sweep_forever(self._doors))]
+        stopping = asyncio.ensure_future(stop.wait())
+        done, _ = await asyncio.wait([*services, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in [*services, stopping]:
+            if task not in done:
+                task.cancel()
+        for task in done:
+            if task is not stopping:
+                task.result()
+
+    async def _shut(self, parts: _Parts) -> None:
+        log.info("stopping")
+        if self._admin is not None:
+            await self._admin.close()
+        closing = [door.close(DRAIN_SECONDS) for door in self._doors]
+        if self._imap is not None:
+            for server in self._imap_servers:
+                server.close()
+            closing.append(self._imap.drain())
+        await asyncio.gather(*closing)
+        if running_commands():
+            await asyncio.wait(set(running_commands()), timeout=DRAIN_SECONDS)
+        await parts.relay.stop(DRAIN_SECONDS)
+        await parts.pool.close()
+        parts.evidence.write(parts.evidence.event(JournalKind.OPERATOR_STOPPED, self._config.operator.operator.name, {}))
+        await parts.evidence.flush()
+        parts.executor.shutdown()
+        parts.stores.close()
+        log.info("stopped")

@@ -1,0 +1,214 @@
+"""The configuration as typed values: defaults live here and nowhere else.
+
+`operator_config/operator.toml` (restart needed) and `operator_config/domains.toml` (reloadable). Paths are relative to
+the folder that holds them. Units stand in names (`_seconds`, `_bytes`, `_hours`). Secrets are file references, never
+values. Field descriptions feed the reference page and the error texts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from mssante.errors import InputFault
+from mssante.model.address import normalise_domain
+
+Hostport = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):\d{1,5}$")]
+
+
+def split_hostport(text: str) -> tuple[str, int]:
+    """Give (host, port) of `host:port` or `[v6]:port`; raises ValueError when the port is above 65535."""
+    host, _, port = text.rpartition(":")
+    if int(port) > 65535:
+        raise ValueError("port is above 65535")
+    return host.strip("[]"), int(port)
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and a key that we do not know is an error (typos are caught)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class OperatorSection(Section):
+    """Who we are."""
+
+    name: str = Field(description="Nom court de l'opérateur, pour les journaux")
+    hostname: str = Field(description="Nom annoncé en EHLO : le CN du certificat serveur")
+    contact: str = Field(default="", description="Adresse du support, citée dans les refus")
+    language: Literal["fr", "en"] = "fr"
+    production: bool = Field(default=False, description="Refuse les certificats de TEST (catégorie 8x)")
+
+
+class ListenSection(Section):
+    """Where we listen, `address:port`; an empty value closes the door."""
+
+    smtp: Hostport | Literal[""] = Field(default="0.0.0.0:25", description="Entre opérateurs, STARTTLS mutuel")
+    submission: Hostport | Literal[""] = Field(default="0.0.0.0:587", description="Dépôt, STARTTLS")
+    submissions: Hostport | Literal[""] = Field(default="0.0.0.0:465", description="Dépôt, TLS implicite")
+    imap: Hostport | Literal[""] = Field(default="0.0.0.0:143", description="IMAP, STARTTLS")
+    imaps: Hostport | Literal[""] = Field(default="0.0.0.0:993", description="IMAP, TLS implicite")
+    metrics: Hostport | Literal[""] = Field(default="127.0.0.1:9464", description="Métriques, en clair, local")
+    console: Hostport | Literal[""] = Field(default="", description="Page d'état, HTTPS")
+
+    @field_validator("*")
+    @classmethod
+    def _port(cls, value: str) -> str:
+        if value:
+            split_hostport(value)
+        return value
+
+
+class TlsSection(Section):
+    """Our certificates. The operator pair serves both as server and as client between operators (F2.5)."""
+
+    operator_certificate: Path = Path("../certs/mta.pem")
+    operator_key: Path = Path("../certs/mta.key")
+    client_certificate: Path | None = Field(default=None, description="IMAP et dépôt ; défaut : celui de l'opérateur")
+    client_key: Path | None = None
+
+
+class TrustSection(Section):
+    """White list, certificates, revocation."""
+
+    anchors: Path = Field(default=Path("../certs/anchors.pem"), description="Racines et AC émettrices IGC-Santé (PEM)")
+    issuers: tuple[str, ...] = Field(default=("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",),
+                                     description="CN des AC émettrices admises (ECO.1.1.10)")
+    dn_mode: Literal["strict", "cn_ou", "cn"] = "cn_ou"
+    eku: Literal["any", "server", "client"] = "any"
+    whitelist_url: str = "https://espacedeconfiance.mssante.fr/listeblanchemssante.xml"
+    whitelist_anchors: Path | None = Field(default=None, description="Ancres HTTPS de la liste ; par défaut `anchors`")
+    whitelist_folder: Path = Path("../whitelist")
+    whitelist_refresh_seconds: int = Field(default=3600, ge=1)
+    whitelist_max_age_hours: int = Field(default=240, ge=1, description="Au-delà, plus aucun trafic entre opérateurs")
+    whitelist_max_bytes: int = 64 * 1024 * 1024
+    whitelist_shrink_percent: int = Field(default=10, ge=0, le=100)
+    signer_issuers: tuple[str, ...] = ("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",)
+    signer_cns: tuple[str, ...] = Field(default=(), description="CN admis du signataire de la liste")
+    signer_ous: tuple[str, ...] = Field(default=(), description="OU admis du signataire (ANS : 318751275100020)")
+    signer_validity: Literal["load_time", "signing_time"] = "load_time"
+    crl_urls: tuple[str, ...] = ("http://igc-sante.esante.gouv.fr/CRL/ACI-EL-ORG.crl",)
+    crl_folder: Path = Path("../data/crl")
+    crl_refresh_seconds: int = Field(default=3600, ge=1)
+    crl_grace_seconds: int = Field(default=0, ge=0)
+    crl_max_bytes: int = 64 * 1024 * 1024
+
+
+class StorageSection(Section):
+    """Where mail is kept."""
+
+    url: str = "sqlite:///../data/mssante.db"
+    blobs: Path = Path("../data/blobs")
+    inline_limit_bytes: int = Field(default=131072, ge=0, description="Corps gardés dans la base ; au-delà, fichier")
+    reserve_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="En dessous, 452 : la réserve sert aux avis")
+
+
+class LimitsSection(Section):
+    """What one peer may ask for."""
+
+    message_bytes: int = Field(default=30 * 1024 * 1024, ge=65536)
+    recipients: int = Field(default=200, ge=1)
+    connections: int = 2000
+    connections_per_address: int = 200
+    handshake_seconds: float = 10
+    command_seconds: float = 300
+    data_seconds: float = 600
+    session_commands: int = 20000
+    errors_per_session: int = 20
+    received_hops: int = 50
+
+
+class RelaySection(Section):
+    """Toward the other operators."""
+
+    dns_servers: tuple[Hostport, ...] = Field(default=(), description="Résolveurs ; vide : ceux du système")
+    routes: dict[str, Hostport] = Field(default_factory=dict, description="Routes fixes domaine -> hôte:port (F2.10)")
+    smtp_port: int = 25
+    smtp_srv: bool = Field(default=False, description="Demande le port à _smtp._tcp.<hôte MX> : bancs sans port 25")
+    allow_private: bool = Field(default=False, description="Admet les adresses privées et locales des MX")
+    check_hostname: bool = Field(default=False, description="Compare aussi le nom du MX au certificat (spec §2.2)")
+    first_retry_seconds: int = Field(default=300, ge=1)
+    max_retry_seconds: int = Field(default=14400, ge=1)
+    delay_notice_hours: float = 4
+    expiry_hours: float = 48
+    concurrency_per_destination: int = Field(default=10, ge=1)
+    lease_seconds: int = Field(default=900, ge=5)
+    size_limits: dict[str, int] = Field(default_factory=lambda: {"patient.mssante.fr": 25_000_000},
+                                        description="Taille admise par domaine (F2.16)")
+
+
+class LogSection(Section):
+    """Structured log on standard output: JSON lines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class OperatorConfig(Section):
+    """`operator.toml`."""
+
+    operator: OperatorSection
+    listen: ListenSection = Field(default_factory=ListenSection)
+    tls: TlsSection = Field(default_factory=TlsSection)
+    trust: TrustSection = Field(default_factory=TrustSection)
+    storage: StorageSection = Field(default_factory=StorageSection)
+    limits: LimitsSection = Field(default_factory=LimitsSection)
+    relay: RelaySection = Field(default_factory=RelaySection)
+    log: LogSection = Field(default_factory=LogSection)
+
+
+class DomainSection(Section):
+    """One domain that we host: it must stand in the white list, bound to our certificate."""
+
+    name: str
+    description: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _host_name(cls, value: str) -> str:
+        try:
+            return normalise_domain(value)
+        except InputFault as fault:
+            raise ValueError(fault.public) from fault
+
+
+class CitizenSection(Section):
+    """The citizen domain (spec §9)."""
+
+    domain: str = "patient.mssante.fr"
+    check_ins: Literal["reject", "warn", "off"] = "reject"
+
+
+class DomainsConfig(Section):
+    """`domains.toml`."""
+
+    domain: tuple[DomainSection, ...] = Field(min_length=1)
+    citizen: CitizenSection = Field(default_factory=CitizenSection)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> DomainsConfig:
+        names = [d.name for d in self.domain]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"domain {name} stands twice")
+        return self
+
+
+class Config(Section):
+    """Both files, and the folder against which their paths are resolved."""
+
+    folder: Path
+    operator: OperatorConfig
+    domains: DomainsConfig
+
+    def path(self, value: Path) -> Path:
+        """Give the absolute form of a configured path."""
+        return (self.folder / value).resolve()
+
+    @property
+    def storage_url(self) -> str:
+        """The database URL with its SQLite path made absolute."""
+        url = self.operator.storage.url
+        lead = "sqlite:///"
+        return lead + str(self.path(Path(url[len(lead):]))) if url.startswith(lead) else url

@@ -1,0 +1,76 @@
+"""IMAP listening side: makes connections, counts them, drains them (RFC 9051; ports 143 with STARTTLS and 993).
+
+- `ImapEndpoint` is itself the factory: `loop.create_server(endpoint, …)` for 143, `…, ssl=context` for 993.
+- Limits: connections in all and by address; beyond, `* BYE` at once.
+- `drain` lets running commands end, says BYE to the others, closes what is left at the deadline.
+- Wired by `app.py`; a connection is `endpoints/imap_connection.py`, what commands do is in `services/imap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+
+from mssante.endpoints.imap_connection import ImapConnection
+from mssante.services.imap.session import ImapServices
+
+
+class ImapEndpoint:
+    """Factory and register of IMAP connections."""
+
+    def __init__(self, services: ImapServices, *, tls: ssl.SSLContext | None = None) -> None:
+        """tls: context for STARTTLS; without it STARTTLS is refused (implicit TLS is given to `create_server`)."""
+        self.services = services
+        self.settings = services.settings
+        self.tls = tls
+        self._connections: set[ImapConnection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._empty = asyncio.Event()
+        self._draining = False
+
+    def __call__(self) -> ImapConnection:
+        """Make the protocol object of a new connection."""
+        return ImapConnection(self)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def admit(self, connection: ImapConnection, address: str) -> str:
+        """Register a connection: give an empty text, or why it is refused."""
+        if self._draining:
+            return "the server is stopping"
+        if len(self._connections) >= self.settings.connections:
+            return "too many connections"
+        if self._by_address[address] >= self.settings.connections_per_address:
+            return "too many connections from this address"
+        self._connections.add(connection)
+        self._by_address[address] += 1
+        self._empty.clear()
+        return ""
+
+    def forget(self, connection: ImapConnection, address: str) -> None:
+        """Take a closed connection off the register; unknown ones are ignored."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if not self._connections:
+            self._empty.set()
+
+    async def drain(self) -> None:
+        """Stop: refuse new connections, end the others with BYE after their command, abort at the deadline."""
+        self._draining = True
+        for connection in list(self._connections):
+            connection.stop()
+        if self._connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), self.settings.drain_seconds)
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.abort()
+        self.services.registry.shutdown()

@@ -1,0 +1,263 @@
+"""The verbs of one SMTP session: each computes and calls `say`; the loop beneath writes (STYLE rule 2).
+
+Commands (RFC 5321 §4.1.1): EHLO, HELO, STARTTLS (RFC 3207), AUTH (RFC 4954), MAIL, RCPT, DATA, RSET, NOOP, QUIT; HELP, VRFY
+and EXPN stay aiosmtpd's. Replies come from `mssante.model.replies` and from the policy's decisions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mssante.endpoints.smtp_auth import start_auth
+from mssante.endpoints.smtp_base import Receiving, SmtpLoop
+from mssante.endpoints.smtp_parse import ReplyFault, parse_mail, parse_rcpt
+from mssante.ids import new_trace_id
+from mssante.model import replies
+from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.protocol.smtp.dots import LINE, NUL, SIZE, DotReader
+from mssante.services.smtp_session import MailTransaction
+
+SWALLOW_FACTOR = 4  # a content that goes on beyond this many times the size limit closes the session
+_SENDER_OK = replies.SENDER_OK.encode()
+_RECIPIENT_OK = replies.RECIPIENT_OK.encode()
+_START_DATA = replies.START_DATA.encode()
+
+
+class HardenedSmtp(SmtpLoop):
+    """One connection: the verbs over the loop."""
+
+    # ------------------------------------------------------------ greeting and TLS
+
+    def _extensions(self) -> list[str]:
+        """The one list of what EHLO announces (RFC 5321 §4.1.1.1)."""
+        words = ["PIPELINING", f"SIZE {self.settings.message_bytes}"]
+        if not self._secure:
+            words.append("STARTTLS")
+        elif self.settings.offers_auth and self.state.account is None:
+            words.append("AUTH PLAIN LOGIN")
+        return [*words, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"]
+
+    def smtp_EHLO(self, argument: str) -> None:
+        """EHLO (RFC 5321 §4.1.1.1); a session that trust refused learns it here, with its rule."""
+        if not argument or len(argument) > 255:
+            raise ReplyFault(replies.SYNTAX)
+        if self.state.refused is not None:
+            self._end(self.state.refused.reply)
+            return
+        self._forget_transaction()
+        self._greeted(argument, extended=True)
+        lines = [self.settings.hostname, *self._extensions()]
+        last = len(lines) - 1
+        self._out.append("".join(f"250{' ' if i == last else '-'}{line}\r\n" for i, line in enumerate(lines)).encode())
+
+    def smtp_HELO(self, argument: str) -> None:
+        """HELO (RFC 5321 §4.1.1.1): answered, though nothing can be sent without TLS."""
+        if not argument or len(argument) > 255:
+            raise ReplyFault(replies.SYNTAX)
+        if self.state.refused is not None:
+            self._end(self.state.refused.reply)
+            return
+        self._forget_transaction()
+        self._greeted(argument, extended=False)
+        self._out.append(f"250 {self.settings.hostname}\r\n".encode())
+
+    def _greeted(self, name: str, *, extended: bool) -> None:
+        """Keep the greeting where aiosmtpd's inherited verbs look for it, and in our state."""
+        self.state.helo = name
+        if self.session is not None:
+            self.session.extended_smtp = extended
+            self.session.host_name = name or None
+
+    def smtp_STARTTLS(self, argument: str) -> None:
+        """STARTTLS (RFC 3207 §4): the buffer in clear must be empty, all state is forgotten."""
+        if self._secure:
+            raise ReplyFault(replies.TLS_TWICE)
+        if argument:
+            raise ReplyFault(replies.TLS_NO_ARGUMENT)
+        if self._buffer:  # RFC 3207 §4.2: nothing of the clear part may be acted on inside TLS
+            self._buffer = b""
+            self.policy.note_refusal(self.state, "session", Refuse(replies.TLS_INJECTION))
+            self._end(replies.TLS_INJECTION)
+            return
+        self.say(replies.READY_FOR_TLS)
+        self._flush()
+        self._forget_transaction()
+        self._greeted("", extended=False)
+        self._wait_for(self._upgrade(), lambda _: None)
+
+    async def _upgrade(self) -> None:
+        if self.wire is None:
+            return
+        try:
+            transport = await self.loop.start_tls(self.wire, self, self.settings.tls, server_side=True,
+                                                  ssl_handshake_timeout=self.settings.handshake_seconds)
+        except (OSError, ssl.SSLError, asyncio.CancelledError) as exc:
+            self.policy.handshake_failed(self.state.peer, _handshake_reason(exc))
+            self._closing = True
+            return
+        if transport is None or self._closing:
+            return
+        self.transport = self.wire = transport
+        self._tls_is_up()
+
+    def _tls_is_up(self) -> None:
+        self._secure = True
+        if self.wire is None:
+            return
+        ssl_object = self.wire.get_extra_info("ssl_object")
+        self.state.leaf_der = ssl_object.getpeercert(True) or b""
+        self.state.tls = f"{ssl_object.version()} {ssl_object.cipher()[0]}"
+        self.policy.secured(self.state)
+        if self.state.refused is not None:
+            self.policy.note_refusal(self.state, "session", self.state.refused)
+
+    # ------------------------------------------------------------ AUTH
+
+    def smtp_AUTH(self, argument: str) -> None:
+        """AUTH PLAIN and LOGIN, inside TLS only (RFC 4954)."""
+        start_auth(self, argument)
+
+    def take_line(self, taker: Callable[[bytes], None]) -> None:
+        """The next line goes to `taker` (AUTH exchanges)."""
+        self._line_taker = taker
+
+    def challenge(self, encoded: bytes) -> None:
+        """Send a SASL challenge (RFC 4954 §4); `encoded` is base64, possibly empty."""
+        self._out.append(b"334 " + encoded + b"\r\n")
+
+    def check_login(self, login: str, password: str) -> None:
+        """Ask the policy, answer when it has answered."""
+        self._wait_for(self.policy.authenticate(self.state, login, password), self.say)
+
+    # ------------------------------------------------------------ MAIL, RCPT, DATA
+
+    def _ready_for_mail(self) -> None:
+        if self.state.refused is not None:
+            raise ReplyFault(self.state.refused.reply)
+        if not self.state.helo:
+            raise ReplyFault(replies.BAD_SEQUENCE)
+        if self.policy.needs_auth and self.state.account is None:
+            raise ReplyFault(replies.NEED_AUTH)
+
+    def smtp_MAIL(self, argument: str) -> None:
+        """MAIL FROM (RFC 5321 §4.1.1.2)."""
+        self._ready_for_mail()
+        if self.state.transaction is not None:
+            raise ReplyFault(replies.BAD_SEQUENCE)
+        command = parse_mail(argument)
+        if command.size > self.settings.message_bytes:
+            raise ReplyFault(replies.too_big(self.settings.message_bytes))
+        transaction = MailTransaction(command.sender, new_trace_id(), command.ret, command.envid, command.smtputf8,
+                                      command.size)
+
+        def decided(decision: Decision) -> None:
+            if isinstance(decision, Allow):
+                self.state.transaction = transaction
+                self._out.append(_SENDER_OK)
+            else:
+                self.policy.note_refusal(self.state, "mail", decision)
+                self.say(decision.reply)
+
+        self._decide(self.policy.begin(self.state, transaction), decided)
+
+    def smtp_RCPT(self, argument: str) -> None:
+        """RCPT TO (RFC 5321 §4.1.1.3)."""
+        transaction = self.state.transaction
+        if transaction is None:
+            self._ready_for_mail()
+            raise ReplyFault(replies.BAD_SEQUENCE)
+        if transaction.recipient_count >= self.settings.recipients:
+            raise ReplyFault(replies.TOO_MANY_RECIPIENTS)
+        recipient = parse_rcpt(argument, transaction.smtputf8)
+
+        def decided(decision: Decision) -> None:
+            if isinstance(decision, Allow):
+                self._out.append(_RECIPIENT_OK)
+            else:
+                self.policy.note_refusal(self.state, "rcpt", decision)
+                self.say(decision.reply)
+
+        self._decide(self.policy.add_recipient(self.state, recipient), decided)
+
+    def _decide(self, decision: Decision | Awaitable[Decision], then: Callable[[Any], None]) -> None:
+        if isinstance(decision, Allow | Refuse):
+            then(decision)
+        else:
+            self._wait_for(decision, then)
+
+    def smtp_DATA(self, argument: str) -> None:
+        """DATA (RFC 5321 §4.1.1.4)."""
+        transaction = self.state.transaction
+        if transaction is None:
+            self._ready_for_mail()
+            raise ReplyFault(replies.BAD_SEQUENCE)
+        if argument:
+            raise ReplyFault(replies.SYNTAX)
+        if not transaction.recipient_count:
+            raise ReplyFault(replies.NO_VALID_RECIPIENT)
+        self._receiving = Receiving(DotReader(max_size=self.settings.message_bytes), self.policy.sink(), transaction)
+        self.deadline = time.monotonic() + self.settings.data_seconds
+        self._out.append(_START_DATA)
+
+    def _feed_data(self, receiving: Receiving) -> None:
+        reader = receiving.reader
+        buffer, self._buffer = self._buffer, b""
+        reader.feed(buffer)
+        if reader.size > SWALLOW_FACTOR * self.settings.message_bytes:
+            self._end(replies.too_big(self.settings.message_bytes))
+            return
+        receiving.sink.add(reader.take())
+        if reader.done:
+            self._buffer = reader.rest
+            self._receiving = None
+            self.state.transaction = None
+            self._end_of_data(receiving)
+        elif receiving.sink.wants_flush and not reader.bad:
+            self._wait_for(receiving.sink.flush(), lambda _: None)
+
+    def _end_of_data(self, receiving: Receiving) -> None:
+        bad = receiving.reader.bad
+        if bad:
+            receiving.sink.discard()
+            reply = _data_refusal(bad, self.settings.message_bytes)
+            self.policy.note_refusal(self.state, "data", Refuse(reply))
+            self.say(reply)
+            return
+        self._wait_for(self.policy.finish(self.state, receiving.transaction, receiving.sink), self.say)
+
+    # ------------------------------------------------------------ RSET, QUIT and what aiosmtpd keeps
+
+    def smtp_RSET(self, argument: str) -> None:
+        """RSET (RFC 5321 §4.1.1.5)."""
+        self._forget_transaction()
+        self.say(replies.OK)
+
+    def smtp_NOOP(self, argument: str) -> None:
+        """NOOP (RFC 5321 §4.1.1.9)."""
+        self.say(replies.OK)
+
+    def smtp_QUIT(self, argument: str) -> None:
+        """QUIT (RFC 5321 §4.1.1.10)."""
+        self._end(replies.BYE)
+
+    def _forget_transaction(self) -> None:
+        self.state.transaction = None
+        self.reset_envelope()
+
+
+def _data_refusal(rule: str, limit_bytes: int) -> SmtpReply:
+    """Give the one reply to a content that `DotReader` found bad."""
+    if rule == SIZE:
+        return replies.too_big(limit_bytes)
+    return {NUL: replies.NUL_IN_DATA, LINE: replies.LINE_IN_DATA}.get(rule, replies.SMUGGLING)
+
+
+def _handshake_reason(exc: BaseException) -> str:
+    """Give one line about a failed handshake: OpenSSL's verdict on the certificate, or its reason word."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"certificate refused: {exc.verify_message}"
+    return str(getattr(exc, "reason", None) or type(exc).__name__)

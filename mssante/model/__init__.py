@@ -1,0 +1,1 @@
+"""Frozen values of the domain, no behaviour beyond themselves. Every floor may read them."""

@@ -1,0 +1,51 @@
+"""Every traceable fact, one kind each. The journal is evidence; log lines are not.
+
+Payload values are envelope facts (addresses, replies, certificate subjects, sizes): never subject or content.
+The local part of a citizen address is pseudonymised by the service that writes the event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class JournalKind(StrEnum):
+    """The only kinds of event; a test checks that each is written somewhere and documented."""
+
+    SESSION_REFUSED = "session_refused"
+    SENDER_REFUSED = "sender_refused"
+    RECIPIENT_REFUSED = "recipient_refused"
+    DATA_REFUSED = "data_refused"
+    RECEIVED = "received"
+    SUBMITTED = "submitted"
+    FILED = "filed"
+    QUEUED = "queued"
+    RELAYED = "relayed"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    REPORT_SENT = "report_sent"
+    LOGIN = "login"
+    LOGIN_REFUSED = "login_refused"
+    WHITELIST_ADOPTED = "whitelist_adopted"
+    WHITELIST_REFUSED = "whitelist_refused"
+    CRL_ADOPTED = "crl_adopted"
+    CRL_REFUSED = "crl_refused"
+    ACCOUNT_CHANGED = "account_changed"
+    MAILBOX_CHANGED = "mailbox_changed"
+    QUEUE_CHANGED = "queue_changed"
+    FOLDER_EXPUNGED = "folder_expunged"
+    OPERATOR_STARTED = "operator_started"
+    OPERATOR_STOPPED = "operator_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEvent:
+    """One fact. subject: what it is about in one searchable word (an address, a domain, a login)."""
+
+    kind: JournalKind
+    at: datetime
+    trace_id: str = ""
+    subject: str = ""
+    payload: dict[str, str | int | float | bool | None] = field(default_factory=dict)

@@ -1,0 +1,129 @@
+"""The table of every SMTP reply that the endpoints send by themselves (RFC 5321 §4.2, RFC 3463, RFC 5248).
+
+Basic codes stay inside the CI-SIS table of SMTPERRORCODE (F2.13). Texts are ASCII, French, and end with the rule in
+brackets, so that a user's client shows why and what to do. Replies decided by trust (white list, certificates) are built
+in `mssante.trust.decisions` in the same form.
+"""
+
+from __future__ import annotations
+
+from mssante.model.reply import Refuse, SmtpReply
+
+
+def _reply(code: int, enhanced: str, text: str, rule: str = "") -> SmtpReply:
+    return SmtpReply(code, enhanced, f"{text} [{rule}]" if rule else text, rule)
+
+
+OK = _reply(250, "2.0.0", "OK")
+SENDER_OK = _reply(250, "2.1.0", "Expediteur admis")
+RECIPIENT_OK = _reply(250, "2.1.5", "Destinataire admis")
+BYE = _reply(221, "2.0.0", "Au revoir")
+START_DATA = _reply(354, "", "Message, puis <CRLF>.<CRLF>")
+READY_FOR_TLS = _reply(220, "2.0.0", "Pret pour TLS")
+AUTH_OK = _reply(235, "2.7.0", "Authentification reussie")
+
+NEED_TLS = _reply(530, "5.7.0", "STARTTLS obligatoire avant toute commande de message", "TLS-REQUIS")
+TLS_INJECTION = _reply(554, "5.5.1", "Octets recus apres STARTTLS avant la negociation : session fermee", "TLS-INJECTION")
+TLS_TWICE = _reply(503, "5.5.1", "TLS est deja actif", "TLS-DEJA")
+TLS_NO_ARGUMENT = _reply(501, "5.5.4", "STARTTLS ne prend pas de parametre", "SMTP-SYNTAXE")
+NEED_AUTH = _reply(530, "5.7.0", "Authentification requise pour deposer un message", "AUTH-REQUISE")
+AUTH_FAILED = _reply(535, "5.7.8", "Identifiant ou mot de passe refuse", "AUTH-REFUSEE")
+AUTH_TEMPORARY = _reply(454, "4.7.0", "Verification impossible pour l'instant, reessayez", "AUTH-INDISPONIBLE")
+AUTH_MECHANISM = _reply(504, "5.5.4", "Mecanisme non propose ; utilisez PLAIN ou LOGIN", "AUTH-MECANISME")
+AUTH_CANCELLED = _reply(501, "5.7.0", "Authentification abandonnee", "AUTH-ABANDON")
+AUTH_TWICE = _reply(503, "5.5.1", "Deja authentifie", "AUTH-DEJA")
+AUTH_UNAVAILABLE = _reply(503, "5.5.1", "AUTH n'est pas propose sur ce port", "AUTH-ABSENTE")
+
+SYNTAX = _reply(501, "5.5.4", "Syntaxe de commande ou de parametre", "SMTP-SYNTAXE")
+UNKNOWN_COMMAND = _reply(500, "5.5.2", "Commande inconnue", "SMTP-COMMANDE")
+BAD_LINE = _reply(500, "5.5.2", "Fin de ligne ou octet interdit : CRLF seulement, pas de NUL", "SMTP-LIGNE")
+LINE_TOO_LONG = _reply(500, "5.5.2", "Ligne trop longue", "SMTP-LIGNE-LONGUE")
+BAD_SEQUENCE = _reply(503, "5.5.1", "Commande hors de sequence", "SMTP-SEQUENCE")
+UNKNOWN_PARAMETER = _reply(555, "5.5.4", "Parametre MAIL ou RCPT inconnu ou mal forme", "SMTP-PARAMETRE")
+BAD_ADDRESS = _reply(553, "5.1.3", "Adresse mal formee : utilisez nom@domaine, sans route ni guillemets", "ADRESSE-SYNTAXE")
+BAD_SENDER = _reply(553, "5.1.7", "Expediteur mal forme : utilisez nom@domaine", "ADRESSE-SYNTAXE")
+TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "Trop de destinataires pour un message : envoyez le reste a part", "RCPT-NOMBRE")
+NO_VALID_RECIPIENT = _reply(554, "5.5.1", "Aucun destinataire valide", "RCPT-AUCUN")
+TOO_MANY_ERRORS = _reply(421, "4.7.0", "Trop d'erreurs dans la session", "SESSION-ERREURS")
+TOO_MANY_COMMANDS = _reply(421, "4.7.0", "Trop de commandes dans la session", "SESSION-COMMANDES")
+TOO_MANY_CONNECTIONS = _reply(421, "4.7.0", "Trop de connexions, reessayez plus tard", "SESSION-NOMBRE")
+TIMEOUT = _reply(421, "4.4.2", "Delai depasse", "SESSION-DELAI")
+SHUTTING_DOWN = _reply(421, "4.3.2", "Arret du service en cours, reessayez", "SERVICE-ARRET")
+INTERNAL = _reply(451, "4.3.0", "Incident interne, le message n'a pas ete pris en charge, reessayez", "SERVICE-INCIDENT")
+NO_SPACE = _reply(452, "4.3.1", "Espace disque insuffisant, reessayez plus tard", "DISQUE-PLEIN")
+TRUST_NOT_READY = _reply(451, "4.7.1", "Liste blanche indisponible : trafic suspendu, reessayez", "LB-INDISPONIBLE")
+
+TOO_BIG_RULE = "TAILLE"
+SMUGGLING = _reply(554, "5.6.0", "CR ou LF isole dans le message : seules les fins CRLF sont admises", "SMTP-CRLF")
+NUL_IN_DATA = _reply(554, "5.6.0", "Octet NUL dans le message", "SMTP-NUL")
+LINE_IN_DATA = _reply(554, "5.6.0", "Ligne de message trop longue", "SMTP-LIGNE-LONGUE")
+TOO_MANY_HOPS = _reply(554, "5.4.6", "Boucle : trop d'en-tetes Received", "BOUCLE")
+NO_FROM = _reply(554, "5.6.0", "Il faut exactement un en-tete From lisible", "FROM-UNIQUE")
+
+
+def too_big(limit_bytes: int) -> SmtpReply:
+    """Give the refusal of a message above `limit_bytes` (RFC 1870 §6.1)."""
+    return _reply(552, "5.3.4", f"Message trop gros : {limit_bytes} octets au plus", TOO_BIG_RULE)
+
+
+def accepted(trace_id: str) -> SmtpReply:
+    """Give the 250 that promises the message is on disk; its word is the search key for support."""
+    return SmtpReply(250, "2.0.0", f"Pris en charge {trace_id}")
+
+
+def not_ours(address: str) -> Refuse:
+    """Refuse to relay for third parties (spec §2.2 step 6)."""
+    text = "Ce domaine n'est pas heberge ici et nous ne relayons pas pour des tiers"
+    return Refuse(_reply(550, "5.7.1", text, "RELAIS-INTERDIT"), address)
+
+
+def unknown_mailbox(address: str) -> Refuse:
+    """Refuse a recipient whose domain is ours and whose mailbox does not exist."""
+    return Refuse(_reply(550, "5.1.1", "Boite inconnue dans ce domaine : verifiez l'adresse", "BOITE-INCONNUE"), address)
+
+
+def suspended_mailbox(address: str) -> Refuse:
+    """Ask to come back later: the mailbox is suspended (spec §5)."""
+    return Refuse(_reply(450, "4.2.1", "Boite suspendue pour l'instant", "BOITE-SUSPENDUE"), address)
+
+
+def closed_mailbox(address: str) -> Refuse:
+    """Refuse a closed mailbox (spec §5)."""
+    return Refuse(_reply(550, "5.2.1", "Boite fermee : cherchez le correspondant dans l'Annuaire Sante", "BOITE-FERMEE"),
+                  address)
+
+
+def mailbox_full(address: str) -> Refuse:
+    """The recipient is over quota (F2.13: 452 for now)."""
+    return Refuse(_reply(452, "4.2.2", "Boite pleine", "BOITE-PLEINE"), address)
+
+
+def outside_trust_space(domain: str, list_date: str) -> Refuse:
+    """Refuse at RCPT a recipient outside the trust space, with words for the user's client (F2.9)."""
+    text = (f"Le domaine {domain} n'est pas dans l'espace de confiance MSSante (liste blanche du {list_date}). "
+            "Le message n'est pas parti. Verifiez l'adresse ou cherchez l'adresse MSSante du correspondant "
+            "dans l'Annuaire Sante")
+    return Refuse(_reply(550, "5.7.1", text, "HORS-ESPACE"), domain)
+
+
+def not_your_address(address: str) -> Refuse:
+    """Refuse an envelope sender that is not a mailbox of the login."""
+    text = "L'expediteur doit etre une boite de l'identifiant connecte"
+    return Refuse(_reply(553, "5.7.1", text, "EXPEDITEUR-AUTRE"), address)
+
+
+def from_not_sender(found: str) -> Refuse:
+    """Refuse a From header other than the envelope sender (login = envelope sender = From)."""
+    return Refuse(_reply(554, "5.7.1", "L'en-tete From doit porter l'adresse de l'expediteur", "FROM-DIFFERENT"), found)
+
+
+def from_not_bound(domain: str) -> Refuse:
+    """Refuse a From header whose domain is not bound to the peer's certificate (spec §2.2 step 7)."""
+    text = f"L'en-tete From porte le domaine {domain}, que votre certificat ne couvre pas"
+    return Refuse(_reply(554, "5.7.1", text, "FROM-DOMAINE"), domain)
+
+
+def bad_ins(reason: str) -> Refuse:
+    """Refuse a citizen address whose local part is not a valid INS matricule (spec §9, ECO.2.2.6). reason: no INS in it."""
+    text = f"Adresse citoyenne invalide : {reason}. Verifiez le matricule INS (15 caracteres, cle comprise)"
+    return Refuse(_reply(553, "5.1.3", text, "INS-ADRESSE"))

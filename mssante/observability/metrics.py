@@ -1,0 +1,27 @@
+"""Prometheus metrics. Labels come from closed sets only (stage, rule, protocol, result): no address, no identity.
+
+`mssante_<area>_<thing>_<unit>`; one registry per process, read at `/metrics` of the admin listener.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+RECEIVED = Counter("mssante_messages_received", "Messages taken in charge", ["route"], registry=REGISTRY)
+RELAYED = Counter("mssante_recipients_relayed", "Recipients settled by the relay", ["result"], registry=REGISTRY)
+REFUSALS = Counter("mssante_smtp_refusals", "SMTP refusals by stage and rule", ["stage", "rule"], registry=REGISTRY)
+HANDSHAKE_FAILURES = Counter("mssante_tls_handshake_failures", "TLS handshakes that failed", registry=REGISTRY)
+LOGINS = Counter("mssante_logins", "Logins by protocol and result", ["protocol", "result"], registry=REGISTRY)
+QUEUE_DEPTH = Gauge("mssante_queue_recipients", "Recipients in the queue by state", ["state"], registry=REGISTRY)
+SESSIONS = Gauge("mssante_sessions_open", "Open sessions by door", ["door"], registry=REGISTRY)
+WHITELIST_AGE = Gauge("mssante_whitelist_age_seconds", "Age of the white list in force", registry=REGISTRY)
+WHITELIST_DOMAINS = Gauge("mssante_whitelist_domains", "Domains of the list in force", registry=REGISTRY)
+TRUST_ALARM = Gauge("mssante_trust_alarm", "1 while a trust source is refused or stale", ["source"], registry=REGISTRY)
+CERTIFICATE_DAYS = Gauge("mssante_certificate_days_left", "Days before our certificate expires", registry=REGISTRY)
+
+
+def exposition() -> bytes:
+    """Give the metrics in the text format of Prometheus."""
+    return generate_latest(REGISTRY)

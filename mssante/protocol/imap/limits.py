@@ -1,0 +1,29 @@
+"""Size limits of one IMAP connection, as one value (RELIABILITY: before login, at most 64 KiB per connection)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TAG = 100  # octets of a tag
+DEPTH = 20  # nested parentheses and NOT/OR of SEARCH
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Octets unless said otherwise. *_before: while nobody is logged in.
+
+    line: all lines of one command together; held: all its literals together (APPEND's message excepted);
+    drop: octets of a refused command that are read and thrown away before the session is ended;
+    faults: refused commands in a row before the session is ended.
+    """
+
+    line_before: int = 8_192
+    line: int = 65_536
+    held_before: int = 8_192
+    held: int = 65_536
+    drop_before: int = 65_536
+    drop: int = 268_435_456
+    read_before: int = 16_384
+    read: int = 65_536
+    faults_before: int = 10
+    faults: int = 100

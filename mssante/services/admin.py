@@ -1,0 +1,190 @@
+"""What the command line, the lab and the console call: provisioning, queue, traces. Works beside a running server.
+
+Every change writes its journal event in the same transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+from mssante.clock import Clock
+from mssante.errors import InputFault
+from mssante.lang import say
+from mssante.model.journal import JournalEvent, JournalKind
+from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
+from mssante.services.accounts import hash_secret
+from mssante.storage.interfaces import Account, JournalRow, NewMailbox, QueueItem, Stores, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSpec:
+    """A mailbox to create, with a login when `login` is given. password is hashed before it is stored."""
+
+    address: str
+    type: MailboxType
+    login: str = ""
+    password: str = ""
+    holder_id: str = ""
+    display_name: str = ""
+
+
+class Admin:
+    """Administration over open stores. hosted: our domains."""
+
+    def __init__(self, stores: Stores, clock: Clock, hosted: frozenset[str]) -> None:
+        self.stores = stores
+        self._clock = clock
+        self._hosted = hosted
+
+    def _checked(self, address: str) -> str:
+        try:
+            found = validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
+        except EmailNotValidError as exc:
+            raise InputFault(say(f"adresse refusée : {address}", f"address refused: {address}"), detail=str(exc),
+                             rule="BAL-ADRESSE", remedy=say("utilisez nom@domaine", "use name@domain")) from exc
+        if found.ascii_domain not in self._hosted:
+            raise InputFault(
+                say(f"le domaine {found.ascii_domain} n'est pas hébergé ici", f"{found.ascii_domain} is not hosted here"),
+                rule="BAL-DOMAINE",
+                remedy=say("ajoutez-le à domains.toml ou corrigez l'adresse", "add it to domains.toml or mend the address"))
+        return f"{found.local_part}@{found.ascii_domain}".lower()
+
+    async def create_mailboxes(self, specs: Sequence[MailboxSpec]) -> list[Mailbox]:
+        """Create mailboxes and their logins, all or none. Raises InputFault (`BAL-…`)."""
+        addresses = [self._checked(spec.address) for spec in specs]
+        now = self._clock.now()
+        news = [NewMailbox(address, spec.type, now, MailboxState.ACTIVE, spec.holder_id, spec.display_name)
+                for address, spec in zip(addresses, specs, strict=True)]
+        hashes = await self._hashes([spec.password for spec in specs if spec.login])
+
+        def unit(tx: Tx) -> list[Mailbox]:
+            made = self.stores.accounts.create_mailboxes(tx, news)
+            logins = [(spec.login.lower(), hashes[spec.password], (box.id,))
+                      for spec, box in zip(specs, made, strict=True) if spec.login]
+            if logins:
+                self.stores.accounts.create_accounts(tx, logins)
+            self.stores.journal.append(tx, [JournalEvent(
+                JournalKind.MAILBOX_CHANGED, now, "", box.address, {"action": "created", "type": box.type.value})
+                for box in made])
+            return made
+
+        try:
+            return await self.stores.database.write(unit)
+        except ValueError as exc:
+            raise InputFault(say(f"existe déjà : {exc}", f"exists already: {exc}"), rule="BAL-EXISTE") from exc
+
+    async def _hashes(self, passwords: Sequence[str]) -> dict[str, str]:
+        distinct = list(dict.fromkeys(passwords))
+        hashed = await asyncio.gather(*(asyncio.to_thread(hash_secret, password) for password in distinct))
+        return dict(zip(distinct, hashed, strict=True))
+
+    async def create_account(self, login: str, password: str, addresses: Sequence[str]) -> Account:
+        """Create a login that opens these mailboxes, the first being its own. Raises InputFault."""
+        if not password:
+            raise InputFault(say("mot de passe vide", "empty password"), rule="COMPTE-MOT-DE-PASSE")
+        keys = [address.lower() for address in addresses]
+        secret = await asyncio.to_thread(hash_secret, password)
+
+        def unit(tx: Tx) -> Account:
+            found = {box.address: box.id for box in self.stores.accounts.mailboxes_by_address(tx, keys)}
+            missing = [key for key in keys if key not in found]
+            if missing or not keys:
+                raise InputFault(say(f"boîte inconnue : {', '.join(missing)}", f"unknown mailbox: {', '.join(missing)}"),
+                                 rule="BAL-INCONNUE", remedy="mssante mailbox list")
+            made = self.stores.accounts.create_accounts(tx, [(login.lower(), secret, tuple(found[k] for k in keys))])
+            self._account_event(tx, login, "created")
+            return made[0]
+
+        try:
+            return await self.stores.database.write(unit)
+        except ValueError as exc:
+            raise InputFault(say(f"existe déjà : {exc}", f"exists already: {exc}"), rule="COMPTE-EXISTE") from exc
+
+    def _account_event(self, tx: Tx, login: str, action: str) -> None:
+        self.stores.journal.append(tx, [JournalEvent(JournalKind.ACCOUNT_CHANGED, self._clock.now(), "", login.lower(),
+                                                     {"action": action})])
+
+    async def change_account(self, login: str, *, password: str | None = None, enabled: bool | None = None) -> None:
+        """Change password or state of a login. Raises InputFault `COMPTE-INCONNU`."""
+        secret = await asyncio.to_thread(hash_secret, password) if password else None
+
+        def unit(tx: Tx) -> bool:
+            done = self.stores.accounts.update_account(tx, login.lower(), secret_hash=secret, enabled=enabled)
+            if done:
+                self._account_event(tx, login, "password" if secret else f"enabled={enabled}")
+            return done
+
+        if not await self.stores.database.write(unit):
+            raise InputFault(say(f"compte inconnu : {login}", f"unknown login: {login}"), rule="COMPTE-INCONNU",
+                             remedy="mssante account list")
+
+    async def delete_account(self, login: str) -> None:
+        """Remove a login; its mailboxes stay. Raises InputFault `COMPTE-INCONNU`."""
+        def unit(tx: Tx) -> bool:
+            done = self.stores.accounts.delete_account(tx, login.lower())
+            if done:
+                self._account_event(tx, login, "deleted")
+            return done
+
+        if not await self.stores.database.write(unit):
+            raise InputFault(say(f"compte inconnu : {login}", f"unknown login: {login}"), rule="COMPTE-INCONNU")
+
+    async def accounts(self) -> list[Account]:
+        """Give all logins."""
+        return await self.stores.database.read(lambda tx: self.stores.accounts.list_accounts(tx))
+
+    async def mailboxes(self, *, limit: int = 1000, after: str = "") -> list[Mailbox]:
+        """Give mailboxes ordered by address."""
+        return await self.stores.database.read(
+            lambda tx: self.stores.accounts.list_mailboxes(tx, limit=limit, after=after))
+
+    async def set_mailbox_state(self, address: str, state: MailboxState) -> None:
+        """Change a mailbox's state. Raises InputFault `BAL-INCONNUE`."""
+        def unit(tx: Tx) -> bool:
+            done = self.stores.accounts.set_mailbox_state(tx, address.lower(), state)
+            if done:
+                self.stores.journal.append(tx, [JournalEvent(JournalKind.MAILBOX_CHANGED, self._clock.now(), "",
+                                                             address.lower(), {"action": state.value})])
+            return done
+
+        if not await self.stores.database.write(unit):
+            raise InputFault(say(f"boîte inconnue : {address}", f"unknown mailbox: {address}"), rule="BAL-INCONNUE",
+                             remedy="mssante mailbox list")
+
+    async def queue(self, *, destination: str | None = None, limit: int = 1000) -> list[QueueItem]:
+        """Give the recipients in the queue, oldest first."""
+        return await self.stores.database.read(
+            lambda tx: self.stores.queue.items(tx, destination=destination, limit=limit))
+
+    async def queue_depth(self) -> dict[str, int]:
+        """Count recipients in the queue by state."""
+        return await self.stores.database.read(lambda tx: self.stores.queue.depth(tx))
+
+    async def change_queue(self, action: str, *, queue_id: int | None = None, destination: str | None = None) -> int:
+        """hold, release, retry or cancel recipients of a message or a destination; give how many changed."""
+        now = self._clock.now()
+
+        def unit(tx: Tx) -> int:
+            count = self.stores.queue.change(tx, action, now, queue_id=queue_id, destination=destination)
+            self.stores.journal.append(tx, [JournalEvent(
+                JournalKind.QUEUE_CHANGED, now, "", destination or f"queue {queue_id}",
+                {"action": action, "recipients": count})])
+            return count
+
+        return await self.stores.database.write(unit)
+
+    async def trace(self, trace_id: str) -> tuple[list[JournalRow], list[tuple[int, str, int]]]:
+        """Give the journal of one transaction and where its message lies now (mailbox id, folder, uid)."""
+        def unit(tx: Tx) -> tuple[list[JournalRow], list[tuple[int, str, int]]]:
+            return self.stores.journal.by_trace(tx, trace_id), self.stores.messages.by_trace(tx, trace_id)
+
+        return await self.stores.database.read(unit)
+
+    async def journal(self, *, kind: str | None = None, subject: str | None = None, limit: int = 100) -> list[JournalRow]:
+        """Give the latest events."""
+        return await self.stores.database.read(
+            lambda tx: self.stores.journal.recent(tx, kind=kind, subject=subject, limit=limit))

@@ -1,0 +1,107 @@
+"""Facts that belong to no message: refusals, logins, trust changes. Written to the journal behind the reply.
+
+- Bounded: above `MAX_PENDING` events not yet on disk, further ones are counted and told in one log line, so that a peer
+  that is refused a thousand times a second costs no memory.
+- Citizen addresses are pseudonymised here, before anything is written.
+- Each refusal is also one log line and one count, with the rule, never with content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from mssante.clock import Clock
+from mssante.model.journal import JournalEvent, JournalKind
+from mssante.model.reply import Refuse
+from mssante.observability.metrics import HANDSHAKE_FAILURES, LOGINS, REFUSALS
+from mssante.services.privacy import Pseudonyms
+from mssante.services.smtp_session import SmtpSessionState
+from mssante.storage.interfaces import Stores, Tx
+
+log = structlog.get_logger("evidence")
+MAX_PENDING = 2000
+_KINDS = {
+    "session": JournalKind.SESSION_REFUSED,
+    "mail": JournalKind.SENDER_REFUSED,
+    "rcpt": JournalKind.RECIPIENT_REFUSED,
+    "data": JournalKind.DATA_REFUSED,
+}
+
+
+class Evidence:
+    """Writes events that no transaction carries."""
+
+    def __init__(self, stores: Stores, clock: Clock, pseudonyms: Pseudonyms) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._pseudonyms = pseudonyms
+        self._pending: set[asyncio.Task[None]] = set()
+        self._dropped = 0
+
+    def address(self, address: str) -> str:
+        """Give an address as the journal may hold it."""
+        return self._pseudonyms.public_address(address)
+
+    def event(self, kind: JournalKind, subject: str, payload: dict[str, str | int | float | bool | None],
+              trace_id: str = "") -> JournalEvent:
+        """Build an event at the present instant."""
+        return JournalEvent(kind, self._clock.now(), trace_id, subject, payload)
+
+    def write(self, event: JournalEvent) -> None:
+        """Append behind the caller's back; dropped (and counted) when too many wait."""
+        if len(self._pending) >= MAX_PENDING:
+            self._dropped += 1
+            return
+        task = asyncio.ensure_future(self._append(event))
+        self._pending.add(task)
+        task.add_done_callback(self._done)
+
+    async def _append(self, event: JournalEvent) -> None:
+        await self._stores.database.write_many(self._append_all, event)
+
+    def _append_all(self, tx: Tx, events: Sequence[JournalEvent]) -> list[None]:
+        self._stores.journal.append(tx, events)
+        return [None] * len(events)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._dropped += 1
+        if self._dropped and not self._pending:
+            log.warning("events_not_journalled", count=self._dropped)
+            self._dropped = 0
+
+    async def flush(self) -> None:
+        """Wait for what was handed in (stop of the service, tests)."""
+        while self._pending:
+            await asyncio.wait(set(self._pending))
+
+    def refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
+        """Journal, count and log one SMTP refusal with the rule and the values seen."""
+        REFUSALS.labels(stage, refusal.rule or "autre").inc()
+        transaction = state.transaction
+        payload: dict[str, str | int | float | bool | None] = {
+            "rule": refusal.rule, "code": refusal.reply.code, "peer": state.peer,
+            "dn": state.identity.subject.text if state.identity else "",
+            "detail": self.address(refusal.detail) if "@" in refusal.detail else refusal.detail,
+        }
+        log.info("refused", stage=stage, rule=refusal.rule, peer=state.peer)
+        subject = self.address(str(transaction.sender)) if transaction and transaction.sender else state.peer
+        trace_id = transaction.trace_id if transaction else ""
+        self.write(self.event(_KINDS[stage], subject, payload, trace_id))
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Journal a TLS handshake that failed."""
+        HANDSHAKE_FAILURES.inc()
+        log.info("handshake_failed", peer=peer, reason=reason)
+        payload: dict[str, str | int | float | bool | None] = {"rule": "TLS-POIGNEE", "reason": reason, "peer": peer}
+        self.write(self.event(JournalKind.SESSION_REFUSED, peer, payload))
+
+    def login(self, login: str, peer: str, protocol: str, *, accepted: bool) -> None:
+        """Journal a login or its refusal."""
+        LOGINS.labels(protocol, "accepted" if accepted else "refused").inc()
+        kind = JournalKind.LOGIN if accepted else JournalKind.LOGIN_REFUSED
+        self.write(self.event(kind, self.address(login), {"peer": peer, "protocol": protocol}))

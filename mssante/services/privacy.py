@@ -1,0 +1,41 @@
+"""How citizen addresses are written outside sealed storage: their local part is an INS matricule (spec §9, F10.4).
+
+`public_address` replaces it by a keyed hash, the same for the same person within this operator, useless elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+KEY_OCTETS = 32
+
+
+class Pseudonyms:
+    """Keyed hashing of citizen local parts."""
+
+    def __init__(self, key: bytes, citizen_domain: str) -> None:
+        """key: 32 secret octets of this operator; citizen_domain: lower-case."""
+        self._key = key
+        self._domain = citizen_domain
+
+    def public_address(self, address: str) -> str:
+        """Give the address as the journal, the logs and the metrics may hold it."""
+        local, _, domain = address.rpartition("@")
+        if domain.lower() != self._domain:
+            return address
+        digest = hmac.new(self._key, local.lower().encode(), hashlib.sha256).hexdigest()
+        return f"ins-{digest[:16]}@{domain}"
+
+
+def load_key(path: Path) -> bytes:
+    """Read the secret key, made on first use with mode 0600. Raises OSError."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        secret = secrets.token_bytes(KEY_OCTETS)
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:  # noqa: PTH123
+            file.write(secret)
+    return path.read_bytes()

@@ -1,0 +1,196 @@
+"""Mail from other operators: who may send, to whom, and the commit (ARCHITECTURE §4a, spec §2.2).
+
+- No identity bound to a listed domain, no mail; a recipient that is not ours is refused at RCPT, never bounced later.
+- The From header's domain must be one that the peer's certificate covers (spec §2.2 step 7): a member of the trust space
+  cannot write in the name of another.
+- `250` is given after the commit, by `Mailroom.accept`; the reply carries the trace id.
+- Journal: one event per message or refusal, with the certificate's subject and the list's date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+
+from mssante.clock import Clock
+from mssante.model import replies
+from mssante.model.address import MailAddress
+from mssante.model.envelope import Recipient
+from mssante.model.journal import JournalEvent, JournalKind
+from mssante.model.mailbox import Mailbox, MailboxState
+from mssante.model.message import NewMessage, StagedBody
+from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
+from mssante.services.addressbook import AddressBook
+from mssante.services.evidence import Evidence
+from mssante.services.mailroom import Mailroom
+from mssante.services.reports import Reporter
+from mssante.services.sender_check import from_domains, read_head
+from mssante.services.smtp_session import LocalTarget, MailTransaction, SmtpSessionState
+from mssante.services.staging import BodySink
+from mssante.services.truststate import TrustState
+from mssante.storage.interfaces import Acceptance, BlobStore, Filing
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptSettings:
+    """What reception and submission share. domains: those hosted here, lower-case A-labels."""
+
+    hostname: str
+    domains: frozenset[str]
+    inline_limit_bytes: int
+    reserve_bytes: int
+    received_hops: int
+    citizen_domain: str
+
+
+@dataclass(slots=True)
+class AcceptContext:
+    """The parts that reception and submission stand on."""
+
+    settings: AcceptSettings
+    blobs: BlobStore
+    executor: Executor
+    clock: Clock
+    trust: TrustState
+    addresses: AddressBook
+    mailroom: Mailroom
+    evidence: Evidence
+    reporter: Reporter
+
+
+def mailbox_decision(mailbox: Mailbox | None, address: str) -> Decision:
+    """Decide on a recipient of ours from its state (spec §5)."""
+    if mailbox is None:
+        return replies.unknown_mailbox(address)
+    if mailbox.state is MailboxState.SUSPENDED:
+        return replies.suspended_mailbox(address)
+    if mailbox.state in (MailboxState.CLOSED, MailboxState.PURGED, MailboxState.PROVISIONED):
+        return replies.closed_mailbox(address)
+    return Allow()
+
+
+class Reception:
+    """The policy of the operator port."""
+
+    needs_auth = False
+
+    def __init__(self, context: AcceptContext) -> None:
+        self._context = context
+
+    def secured(self, state: SmtpSessionState) -> None:
+        """Identify the peer from its certificate and check that the white list knows it (spec §2.2 steps 2-4)."""
+        admitted = self._context.trust.admit(state.leaf_der)
+        if isinstance(admitted, Refuse):
+            state.refused = admitted
+        else:
+            state.identity = admitted
+
+    def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision:
+        """Check the sender's domain against the certificate, at every MAIL: the list may have changed (RQ-REV)."""
+        again = self._context.trust.admit(state.leaf_der)
+        if isinstance(again, Refuse):
+            return again
+        state.identity = again
+        if self._context.blobs.free_bytes() < self._context.settings.reserve_bytes:
+            return Refuse(replies.NO_SPACE)
+        sender = transaction.sender
+        return self._context.trust.may_send(again, sender.domain if sender else None)
+
+    def add_recipient(self, state: SmtpSessionState, recipient: Recipient) -> Decision | Awaitable[Decision]:
+        """Accept only active mailboxes of our domains (spec §2.2 step 6)."""
+        address = recipient.address
+        if address.domain not in self._context.settings.domains:
+            return replies.not_ours(str(address))
+        known = self._context.addresses.known(address.key)
+        if known is not None:
+            return self._add(state, recipient, known)
+        return self._look_up(state, recipient)
+
+    async def _look_up(self, state: SmtpSessionState, recipient: Recipient) -> Decision:
+        return self._add(state, recipient, await self._context.addresses.find(recipient.address.key))
+
+    def _add(self, state: SmtpSessionState, recipient: Recipient, mailbox: Mailbox | None) -> Decision:
+        decision = mailbox_decision(mailbox, str(recipient.address))
+        transaction = state.transaction
+        if isinstance(decision, Refuse) or mailbox is None or transaction is None:
+            return decision
+        if recipient.address.key not in transaction.seen:  # the same mailbox twice is filed once
+            transaction.seen.add(recipient.address.key)
+            transaction.local.append(LocalTarget(recipient, mailbox.id, mailbox.inbox_id))
+        return decision
+
+    def sink(self) -> BodySink:
+        """Give where DATA goes."""
+        context = self._context
+        return BodySink(context.blobs, context.executor, context.settings.inline_limit_bytes)
+
+    async def finish(self, state: SmtpSessionState, transaction: MailTransaction, sink: BodySink) -> SmtpReply:
+        """Check the content's origin, commit, give the reply."""
+        context = self._context
+        body, facts = await sink.seal()
+        if facts.received_count > context.settings.received_hops:
+            return self._refused(state, Refuse(replies.TOO_MANY_HOPS))
+        decision = self._check_from(state, transaction, read_head(context.blobs, body, facts.header_size))
+        if isinstance(decision, Refuse):
+            return self._refused(state, decision)
+        now = context.clock.now()
+        message = NewMessage(body, self._prefix(state, transaction, now), facts, transaction.trace_id, now)
+        filings = tuple([Filing(target.inbox_id) for target in transaction.local])
+        event = self._received_event(state, transaction, body, now)
+        group = (Acceptance(message, filings, None, (event,)),
+                 *context.reporter.success_reports(transaction, message, now))
+        await context.mailroom.accept(group)
+        return replies.accepted(transaction.trace_id)
+
+    def _check_from(self, state: SmtpSessionState, transaction: MailTransaction, head: bytes) -> Decision:
+        domains = from_domains(head)
+        identity = state.identity
+        if identity is None or (not domains and transaction.sender is not None):
+            return Refuse(replies.NO_FROM)
+        for domain in domains:
+            listed = isinstance(self._context.trust.may_relay_to(domain), Allow)
+            own_report = transaction.sender is None and not listed and domain not in self._context.settings.domains
+            if not own_report and isinstance(self._context.trust.may_send(identity, domain), Refuse):
+                return replies.from_not_bound(domain)  # a report may come from a host name that no list knows
+        return Allow()
+
+    def _prefix(self, state: SmtpSessionState, transaction: MailTransaction, now: datetime) -> bytes:
+        """Return-Path and Received stand before the body, which stays as it came (RFC 5321 §4.4)."""
+        received = received_line(ReceivedFrom(state.helo, state.peer.rpartition(":")[0], self._context.settings.hostname,
+                                              "ESMTPS", transaction.trace_id, now, state.tls))
+        return return_path_line(transaction.sender) + received
+
+    def _received_event(self, state: SmtpSessionState, transaction: MailTransaction, body: StagedBody,
+                        now: datetime) -> JournalEvent:
+        evidence = self._context.evidence
+        sender: MailAddress | None = transaction.sender
+        public_sender = evidence.address(str(sender)) if sender else "<>"
+        payload: dict[str, str | int | float | bool | None] = {
+            "from": public_sender,
+            "to": " ".join([evidence.address(str(target.recipient.address)) for target in transaction.local]),
+            "size": body.size,
+            "sha256": body.sha256,
+            "peer": state.peer,
+            "dn": state.identity.subject.text if state.identity else "",
+            "list": self._context.trust.list_date(),
+        }
+        return JournalEvent(JournalKind.RECEIVED, now, transaction.trace_id, public_sender, payload)
+
+    def _refused(self, state: SmtpSessionState, refusal: Refuse) -> SmtpReply:
+        self.note_refusal(state, "data", refusal)
+        return refusal.reply
+
+    async def authenticate(self, state: SmtpSessionState, login: str, password: str) -> SmtpReply:
+        """Passwords have no meaning between operators."""
+        return replies.AUTH_UNAVAILABLE
+
+    def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
+        """Journal a refusal."""
+        self._context.evidence.refusal(state, stage, refusal)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Journal a failed handshake."""
+        self._context.evidence.handshake_failed(peer, reason)

@@ -1,0 +1,107 @@
+"""What an SMTP endpoint needs from the services behind it, and the state of one session.
+
+The endpoint knows bytes, lines and TLS; a `SmtpPolicy` (reception, submission) decides. Decisions are values; those that
+need storage come as awaitables, the others at once, so that a pipelined batch is answered without a task switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mssante.model.address import MailAddress
+from mssante.model.envelope import Recipient
+from mssante.model.identity import OperatorIdentity
+from mssante.model.reply import Decision, Refuse, SmtpReply
+from mssante.services.staging import BodySink
+from mssante.storage.interfaces import Account
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTarget:
+    """A recipient that we file ourselves."""
+
+    recipient: Recipient
+    mailbox_id: int
+    inbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTarget:
+    """A recipient for another operator; destination is its domain."""
+
+    recipient: Recipient
+    destination: str
+
+
+@dataclass(slots=True)
+class MailTransaction:
+    """From MAIL to the reply after DATA. sender None is the null reverse-path."""
+
+    sender: MailAddress | None
+    trace_id: str
+    ret: str = ""
+    envid: str = ""
+    smtputf8: bool = False
+    declared_size: int = 0
+    local: list[LocalTarget] = field(default_factory=list)
+    remote: list[RemoteTarget] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def recipient_count(self) -> int:
+        """Recipients accepted so far."""
+        return len(self.local) + len(self.remote)
+
+
+@dataclass(slots=True)
+class SmtpSessionState:
+    """One connection. identity: proven by the certificate (operator port); account: by AUTH (submission)."""
+
+    peer: str
+    helo: str = ""
+    tls: str = ""  # protocol and cipher once TLS is up
+    identity: OperatorIdentity | None = None
+    leaf_der: bytes = b""
+    account: Account | None = None
+    refused: Refuse | None = None
+    transaction: MailTransaction | None = None
+
+
+class SmtpPolicy(Protocol):
+    """Reception and submission. No method raises for what a peer did; faults of ours become 451 at the endpoint."""
+
+    needs_auth: bool
+
+    def secured(self, state: SmtpSessionState) -> None:
+        """TLS is up (state.leaf_der, state.tls): set identity, or refused to close the session with a reply."""
+        ...
+
+    def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision | Awaitable[Decision]:
+        """MAIL: may this session send as this sender?"""
+        ...
+
+    def add_recipient(self, state: SmtpSessionState, recipient: Recipient) -> Decision | Awaitable[Decision]:
+        """RCPT: on Allow the target was added to the transaction."""
+        ...
+
+    def sink(self) -> BodySink:
+        """Give where DATA goes."""
+        ...
+
+    async def finish(self, state: SmtpSessionState, transaction: MailTransaction, sink: BodySink) -> SmtpReply:
+        """Commit the message, then give the reply: 250 only when it is on disk."""
+        ...
+
+    async def authenticate(self, state: SmtpSessionState, login: str, password: str) -> SmtpReply:
+        """Check a login (submission)."""
+        ...
+
+    def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
+        """Journal a refusal. stage: session, mail, rcpt or data."""
+        ...
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Journal a TLS handshake that did not end well; reason holds no secret."""
+        ...

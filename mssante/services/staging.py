@@ -1,0 +1,106 @@
+"""Staging of one body while DATA is being read: memory up to the inline limit, a blob file beyond.
+
+- Nothing is visible or durable before `seal`; `discard` is safe at any moment.
+- A small body never leaves the event loop's thread; a large one is written by worker threads in pieces of 1 MiB, and the
+  caller waits when more than two pieces are under way (back-pressure).
+- The octets are those that the peer sent: nothing is added or changed (ARCHITECTURE §9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from mssante.model.message import MessageFacts, StagedBody
+from mssante.protocol.mime.imapview import facts
+from mssante.storage.interfaces import BlobStore, BlobWriter
+
+PIECE = 1024 * 1024
+SCAN_INLINE = 64 * 1024  # a scan above this goes to a worker thread: below, the hop costs more than the scan
+
+
+class BodySink:
+    """Collects one body."""
+
+    __slots__ = ("_blobs", "_executor", "_held", "_inline_limit", "_kept", "_pending", "_sha", "_writer", "size")
+
+    def __init__(self, blobs: BlobStore, executor: Executor, inline_limit: int) -> None:
+        """inline_limit: octets kept in the database row; executor runs file writes and scans."""
+        self._blobs = blobs
+        self._executor = executor
+        self._inline_limit = inline_limit
+        self._kept: list[bytes] = []
+        self._held = 0
+        self._writer: BlobWriter | None = None
+        self._pending: asyncio.Future[None] | None = None
+        self._sha = hashlib.sha256()
+        self.size = 0
+
+    def add(self, chunks: Sequence[bytes]) -> None:
+        """Take octets in order; never blocks."""
+        for chunk in chunks:
+            self.size += len(chunk)
+            self._held += len(chunk)
+            self._kept.append(chunk)
+
+    @property
+    def wants_flush(self) -> bool:
+        """True when `flush` should be awaited before more is read."""
+        return self._held >= PIECE and self.size > self._inline_limit
+
+    async def flush(self) -> None:
+        """Hand what is held to the blob file, waiting for the piece before it. Raises StorageFull."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            await pending
+        kept, self._kept, self._held = self._kept, [], 0
+        loop = asyncio.get_running_loop()
+        self._pending = loop.run_in_executor(self._executor, self._write, kept)
+
+    def _write(self, chunks: list[bytes]) -> None:
+        if self._writer is None:
+            self._writer = self._blobs.stage()
+        data = b"".join(chunks)
+        self._sha.update(data)
+        self._writer.write(data)
+
+    async def seal(self) -> tuple[StagedBody, MessageFacts]:
+        """Give the body, durable when it is a blob, with its facts. Raises StorageFull."""
+        if self.size <= self._inline_limit and self._writer is None and self._pending is None:
+            data = b"".join(self._kept)
+            staged = StagedBody(len(data), hashlib.sha256(data).hexdigest(), inline=data)
+            if len(data) <= SCAN_INLINE:
+                return staged, facts(data)
+            return staged, await asyncio.get_running_loop().run_in_executor(self._executor, facts, data)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            await pending
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._seal_blob)
+
+    def _seal_blob(self) -> tuple[StagedBody, MessageFacts]:
+        if self._writer is None:  # the whole body is still here: no need to read it back for the scan
+            data = b"".join(self._kept)
+            self._write([data])
+        else:
+            self._write(self._kept)
+            data = b""
+        self._kept = []
+        assert self._writer is not None  # noqa: S101 - set by _write
+        key = self._writer.commit()
+        return StagedBody(self.size, key, blob=key), facts(data or self._blobs.read(key))
+
+    def discard(self) -> None:
+        """Forget everything; a write under way is waited for by its thread."""
+        self._kept = []
+        if self._pending is not None:
+            self._pending.add_done_callback(lambda _: self._drop())
+            self._pending = None
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._writer is not None:
+            self._executor.submit(self._writer.discard)
+            self._writer = None

@@ -1,0 +1,206 @@
+"""Mail from our own users: login = envelope sender = From; recipients inside the trust space only (ARCHITECTURE §4b, c).
+
+- A recipient outside the trust space is refused at RCPT with words that the user's client shows: why, and what to do.
+- A citizen address must hold a valid INS matricule before anything is queued (spec §9): a local error is friendlier than
+  a bounce from afar.
+- Local recipients are filed and the others queued in one transaction; what leaves is our prefix, then the octets received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from mssante.documents.ins import ins_key_ok, ins_syntax_ok
+from mssante.model import replies
+from mssante.model.address import MailAddress
+from mssante.model.envelope import Recipient
+from mssante.model.journal import JournalEvent, JournalKind
+from mssante.model.mailbox import Mailbox
+from mssante.model.message import MessageFacts, NewMessage, StagedBody
+from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_line
+from mssante.protocol.mime.imapview import facts as scan_facts
+from mssante.services.accounts import Accounts
+from mssante.services.reception import AcceptContext, mailbox_decision
+from mssante.services.sender_check import from_facts, read_head
+from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTarget, SmtpSessionState
+from mssante.services.staging import BodySink
+from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionSettings:
+    """check_ins: reject, warn or off; size_limits: octets by destination."""
+
+    check_ins: str
+    size_limits: dict[str, int]
+    expiry: timedelta
+
+
+class Submission:
+    """The policy of ports 587 and 465."""
+
+    needs_auth = True
+
+    def __init__(self, context: AcceptContext, accounts: Accounts, settings: SubmissionSettings) -> None:
+        self._context = context
+        self._accounts = accounts
+        self._settings = settings
+
+    def secured(self, state: SmtpSessionState) -> None:
+        """Nothing to prove by certificate here: the password does."""
+
+    async def authenticate(self, state: SmtpSessionState, login: str, password: str) -> SmtpReply:
+        """Check the application password (RFC 4954)."""
+        account = await self._accounts.authenticate(login, password, state.peer, "submission")
+        if account is None:
+            return replies.AUTH_FAILED
+        state.account = account
+        return replies.AUTH_OK
+
+    def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision | Awaitable[Decision]:
+        """The envelope sender must be a mailbox of the account."""
+        if transaction.sender is None:
+            return replies.not_your_address("<>")
+        if self._context.blobs.free_bytes() < self._context.settings.reserve_bytes:
+            return Refuse(replies.NO_SPACE)
+        known = self._context.addresses.known(transaction.sender.key)
+        if known is not None:
+            return self._own(state, transaction.sender, known)
+        return self._find_own(state, transaction.sender)
+
+    async def _find_own(self, state: SmtpSessionState, sender: MailAddress) -> Decision:
+        return self._own(state, sender, await self._context.addresses.find(sender.key))
+
+    def _own(self, state: SmtpSessionState, sender: MailAddress, mailbox: Mailbox | None) -> Decision:
+        account = state.account
+        if account is None or mailbox is None or mailbox.id not in account.mailbox_ids:
+            return replies.not_your_address(str(sender))
+        return mailbox_decision(mailbox, str(sender))
+
+    def add_recipient(self, state: SmtpSessionState, recipient: Recipient) -> Decision | Awaitable[Decision]:
+        """Resolve: ours, citizen, another operator, or outside."""
+        transaction = state.transaction
+        address = recipient.address
+        if transaction is None:
+            return Refuse(replies.BAD_SEQUENCE)
+        if address.domain in self._context.settings.domains:
+            return self._add_local(transaction, recipient)
+        decision = self._context.trust.may_relay_to(address.domain)
+        if isinstance(decision, Refuse):
+            return decision
+        if address.domain == self._context.settings.citizen_domain and self._settings.check_ins == "reject":
+            if not ins_syntax_ok(address.local.upper()):
+                return replies.bad_ins("forme du matricule")
+            if not ins_key_ok(address.local.upper()):
+                return replies.bad_ins("cle de controle")
+        limit = self._settings.size_limits.get(address.domain, 0)
+        if limit and transaction.declared_size > limit:
+            return Refuse(replies.too_big(limit))
+        if address.key not in transaction.seen:
+            transaction.seen.add(address.key)
+            transaction.remote.append(RemoteTarget(recipient, address.domain))
+        return Allow()
+
+    async def _add_local(self, transaction: MailTransaction, recipient: Recipient) -> Decision:
+        mailbox = await self._context.addresses.find(recipient.address.key)
+        decision = mailbox_decision(mailbox, str(recipient.address))
+        if isinstance(decision, Allow) and mailbox is not None and recipient.address.key not in transaction.seen:
+            transaction.seen.add(recipient.address.key)
+            transaction.local.append(LocalTarget(recipient, mailbox.id, mailbox.inbox_id))
+        return decision
+
+    def sink(self) -> BodySink:
+        """Give where DATA goes."""
+        context = self._context
+        return BodySink(context.blobs, context.executor, context.settings.inline_limit_bytes)
+
+    async def finish(self, state: SmtpSessionState, transaction: MailTransaction, sink: BodySink) -> SmtpReply:
+        """Check From and sizes, commit, give the reply."""
+        context = self._context
+        body, facts = await sink.seal()
+        refusal = self._content_refusal(transaction, body, facts)
+        if refusal is not None:
+            self.note_refusal(state, "data", refusal)
+            return refusal.reply
+        now = context.clock.now()
+        missing = self._missing_headers(transaction, body, facts, now)
+        if missing and body.inline is not None:  # what a reader gets has them: so must the envelope kept beside it
+            facts = scan_facts(body.inline, prefix=missing)
+        message = NewMessage(body, self._received(transaction, now) + missing, facts, transaction.trace_id, now)
+        event = self._event(state, transaction, body, now)
+        entry = self._queue_entry(transaction, now)
+        filings = tuple([Filing(target.inbox_id) for target in transaction.local])
+        group = (Acceptance(message, filings, entry, (event,)),
+                 *await self._success_reports(transaction, message, now))
+        await context.mailroom.accept(group)
+        return replies.accepted(transaction.trace_id)
+
+    async def _success_reports(self, transaction: MailTransaction, message: NewMessage,
+                               now: datetime) -> tuple[Acceptance, ...]:
+        if transaction.sender is None or not any("SUCCESS" in t.recipient.notify for t in transaction.local):
+            return ()
+        home = await self._context.addresses.find(transaction.sender.key)
+        return self._context.reporter.success_reports(transaction, message, now, home)
+
+    def _content_refusal(self, transaction: MailTransaction, body: StagedBody, facts: MessageFacts) -> Refuse | None:
+        context = self._context
+        if facts.received_count > context.settings.received_hops:
+            return Refuse(replies.TOO_MANY_HOPS)
+        head = read_head(context.blobs, body, facts.header_size)
+        found = from_facts(head, transaction.sender)
+        if found.fields != 1 or not found.addresses:
+            return Refuse(replies.NO_FROM)
+        if not found.matches:
+            return replies.from_not_sender(str(found.addresses[0]))
+        for target in transaction.remote:
+            limit = self._settings.size_limits.get(target.destination, 0)
+            if limit and body.size > limit:
+                return Refuse(replies.too_big(limit))
+        return None
+
+    def _received(self, transaction: MailTransaction, now: datetime) -> bytes:
+        """The user's address and network are not told (privacy)."""
+        hostname = self._context.settings.hostname
+        return received_line(ReceivedFrom("client", "", hostname, "ESMTPSA", transaction.trace_id, now))
+
+    def _missing_headers(self, transaction: MailTransaction, body: StagedBody, facts: MessageFacts, now: datetime) -> bytes:
+        """Give the Date and Message-ID lines that the message lacks (RFC 6409 §8)."""
+        domain = transaction.sender.domain if transaction.sender else self._context.settings.hostname
+        head = read_head(self._context.blobs, body, facts.header_size)
+        return add_missing(head, date=now, domain=domain, trace_id=transaction.trace_id)
+
+    def _queue_entry(self, transaction: MailTransaction, now: datetime) -> QueueEntry | None:
+        if not transaction.remote:
+            return None
+        settings = self._settings
+        recipients = tuple([
+            QueueRecipient(str(t.recipient.address), t.destination, ",".join(sorted(t.recipient.notify)),
+                           t.recipient.orcpt) for t in transaction.remote])
+        return QueueEntry(str(transaction.sender or ""), recipients, now + settings.expiry, now, transaction.ret,
+                          transaction.envid, transaction.smtputf8)
+
+    def _event(self, state: SmtpSessionState, transaction: MailTransaction, body: StagedBody,
+               now: datetime) -> JournalEvent:
+        public = self._context.evidence.address
+        recipients = [*[t.recipient for t in transaction.local], *[t.recipient for t in transaction.remote]]
+        payload: dict[str, str | int | float | bool | None] = {
+            "from": str(transaction.sender),
+            "to": " ".join([public(str(r.address)) for r in recipients]),
+            "size": body.size,
+            "sha256": body.sha256,
+            "login": state.account.login if state.account else "",
+            "list": self._context.trust.list_date(),
+        }
+        return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, str(transaction.sender), payload)
+
+    def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
+        """Journal a refusal."""
+        self._context.evidence.refusal(state, stage, refusal)
+
+    def handshake_failed(self, peer: str, reason: str) -> None:
+        """Journal a failed handshake."""
+        self._context.evidence.handshake_failed(peer, reason)
+

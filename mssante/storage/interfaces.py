@@ -1,0 +1,502 @@
+"""What services see of storage: one database with read and write units, and set-based store groups.
+
+- A unit of work is a plain function that takes a `Tx` first: no await, no socket, no clock inside (STYLE rule 7).
+- `Database.write` returns only when the unit is committed and synced (WAL, synchronous=FULL): `250` may follow.
+- Units waiting at the same time are committed together (group commit); one that fails is rolled back alone.
+- `write_many` hands all waiting items of the same function to it at once: no statement per message (STYLE rule 8).
+- Order of durability, obeyed everywhere: blob -> commit -> reply -> doorbell; files are deleted after the commit.
+- No caller sees SQL, rows or column names; implementations live in `mssante.storage.sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from mssante.model.journal import JournalEvent
+from mssante.model.mailbox import Folder, Mailbox, MailboxState, MailboxType
+from mssante.model.message import FolderChanges, FolderRow, NewMessage, StoredMessage
+
+T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
+
+Tx = Any  # an open transaction: opaque to services, a SQLAlchemy Connection in storage.sql
+
+
+class Database(Protocol):
+    """Runs units of work on its own threads."""
+
+    async def read(self, unit: Callable[[Tx], T]) -> T:
+        """Run `unit` on a reader with one consistent snapshot; give what it gives."""
+        ...
+
+    async def write(self, unit: Callable[[Tx], T]) -> T:
+        """Run `unit` on the writer and commit; raises StorageFull when the disk is, OperatorFault otherwise."""
+        ...
+
+    async def write_many(self, unit: Callable[[Tx, Sequence[A]], Sequence[R]], item: A) -> R:
+        """Run `unit` once for all items waiting for it, commit, give the result of this item.
+
+        `unit` gives one result per item, in order. If the common run fails, items are run again one by one, so that one
+        bad item never refuses its neighbours.
+        """
+        ...
+
+
+class BlobWriter(Protocol):
+    """One body being staged: nothing is visible before `commit`."""
+
+    def write(self, data: bytes) -> None:
+        """Append octets (blocking, called from a worker thread for large bodies)."""
+        ...
+
+    def commit(self) -> str:
+        """Sync file and folder, give the key (SHA-256 hex). Raises StorageFull."""
+        ...
+
+    def discard(self) -> None:
+        """Forget what was written; safe to call twice and after commit."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Bodies above the inline limit, by content."""
+
+    def stage(self) -> BlobWriter:
+        """Open a writer. Raises StorageFull."""
+        ...
+
+    def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Give a range of a blob (blocking). Raises OperatorFault `BLOB-MISSING`."""
+        ...
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove blobs; those already gone are no fault."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Room left where blobs and database live."""
+        ...
+
+
+# ---------------------------------------------------------------- accepting a message (the hot path)
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """Put the message into one folder."""
+
+    folder_id: int
+    flags: int = 0
+    keywords: str = ""
+    internal_date: datetime | None = None  # None: received_at
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecipient:
+    """One remote recipient to queue. destination is the queue key (a domain); notify: sorted, comma-joined."""
+
+    address: str
+    destination: str
+    notify: str = ""
+    orcpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A message to relay. sender empty for the null reverse-path.
+
+    lease_owner/lease_until: set when this process attempts at once (hand-off in memory); else due at next_attempt_at.
+    """
+
+    sender: str
+    recipients: tuple[QueueRecipient, ...]
+    expires_at: datetime
+    next_attempt_at: datetime
+    ret: str = ""
+    envid: str = ""
+    smtputf8: bool = False
+    lease_owner: str = ""
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """All that one accepted message changes, in one transaction: content, folders, queue, journal."""
+
+    message: NewMessage
+    filings: tuple[Filing, ...] = ()
+    queue: QueueEntry | None = None
+    events: tuple[JournalEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """Where a message landed in one folder."""
+
+    folder_id: int
+    uid: int
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the commit gave. missing: folders that no longer existed ; queue ids by recipient order."""
+
+    message_id: int
+    filed: tuple[Filed, ...] = ()
+    missing: tuple[int, ...] = ()
+    queue_id: int = 0
+    queue_recipient_ids: tuple[int, ...] = ()
+
+
+class MessageStore(Protocol):
+    """Messages and their presence in folders. Every method is a bounded number of statements whatever the count."""
+
+    def accept(self, tx: Tx, items: Sequence[Acceptance]) -> list[Accepted]:
+        """Insert messages, folder rows (uid, modseq from one UPDATE per batch), queue rows, journal events."""
+        ...
+
+    def snapshot(self, tx: Tx, folder_id: int) -> tuple[Folder, list[FolderRow]]:
+        """Give the folder and its live rows ordered by uid. Raises LookupError when the folder is gone."""
+        ...
+
+    def changes_since(self, tx: Tx, folder_id: int, modseq: int) -> FolderChanges:
+        """Give what happened after `modseq`. Raises TooManyChanges, or LookupError when the folder is gone."""
+        ...
+
+    def rows(self, tx: Tx, folder_id: int, uids: Sequence[int]) -> list[FolderRow]:
+        """Give live rows of these UIDs (set-based, chunked beyond engine limits)."""
+        ...
+
+    def contents(self, tx: Tx, message_ids: Sequence[int], *, with_body: bool) -> list[StoredMessage]:
+        """Give content columns; `inline` is None when with_body is false or the body is a blob."""
+        ...
+
+    def set_flags(self, tx: Tx, folder_id: int, uids: Sequence[int], change: FlagChange,
+                  ) -> tuple[list[FolderRow], list[int]]:
+        """Apply a STORE, one new modseq for all: give (rows after it, UIDs refused by unchanged_since)."""
+        ...
+
+    def copy(self, tx: Tx, source_id: int, uids: Sequence[int], target_id: int) -> list[tuple[int, int]]:
+        """Copy live rows (flags kept): give (source uid, target uid) pairs ordered by source uid."""
+        ...
+
+    def move(self, tx: Tx, source_id: int, uids: Sequence[int], target_id: int) -> list[tuple[int, int]]:
+        """Copy then leave tombstones in the source, in one unit."""
+        ...
+
+    def expunge(self, tx: Tx, folder_id: int, uids: Sequence[int] | None) -> list[int]:
+        """Turn rows flagged Deleted (among `uids` when given) into tombstones; give their UIDs."""
+        ...
+
+    def used_bytes(self, tx: Tx, mailbox_id: int) -> int:
+        """Sum of sizes over the mailbox's folders."""
+        ...
+
+    def sweep(self, tx: Tx, limit: int) -> list[str]:
+        """Delete content of orphan messages (in no folder, no queue), give blob keys to delete after commit."""
+        ...
+
+    def by_trace(self, tx: Tx, trace_id: str) -> list[tuple[int, str, int]]:
+        """Give (mailbox id, folder name, uid) of every live copy of the message with this trace id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    """One STORE. mode: `set`, `add` or `remove`; unchanged_since None means no condition (RFC 7162 §3.1.3)."""
+
+    mode: str
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+    unchanged_since: int | None = None
+
+
+class FolderStore(Protocol):
+    """Folders of a mailbox. Names use `/`; INBOX is upper-case."""
+
+    def of_mailbox(self, tx: Tx, mailbox_id: int) -> list[Folder]:
+        """Give all folders, ordered by name, INBOX first."""
+        ...
+
+    def get(self, tx: Tx, folder_id: int) -> Folder | None:
+        """Give one folder or None."""
+        ...
+
+    def create(self, tx: Tx, mailbox_id: int, name: str, special_use: str = "") -> Folder:
+        """Create a folder with a new UIDVALIDITY. Raises ValueError when the name exists."""
+        ...
+
+    def rename(self, tx: Tx, folder_id: int, name: str) -> None:
+        """Rename with its children. Raises ValueError when the new name exists."""
+        ...
+
+    def move_all(self, tx: Tx, source_id: int, target_id: int) -> None:
+        """Move every live row (RENAME INBOX, RFC 9051 §6.3.6)."""
+        ...
+
+    def delete(self, tx: Tx, folder_id: int) -> None:
+        """Delete a folder and its rows; its content becomes orphan."""
+        ...
+
+    def subscribe(self, tx: Tx, mailbox_id: int, name: str, on: bool) -> bool:
+        """Set the subscription; give False when no such folder."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """One recipient in the queue, as `queue list` shows it. state: queued, held, failed."""
+
+    recipient_id: int
+    queue_id: int
+    message_id: int
+    trace_id: str
+    sender: str
+    address: str
+    destination: str
+    state: str
+    attempts: int
+    next_attempt_at: datetime
+    created_at: datetime
+    expires_at: datetime
+    last_reply: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBatch:
+    """Recipients of one message for one destination, claimed together under one lease."""
+
+    queue_id: int
+    message_id: int
+    trace_id: str
+    sender: str
+    destination: str
+    created_at: datetime
+    expires_at: datetime
+    ret: str
+    envid: str
+    smtputf8: bool
+    delay_notified: bool
+    recipients: tuple[tuple[int, QueueRecipient, int], ...]  # (recipient id, recipient, attempts so far with this one)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one claimed recipient. state: `delivered`, `queued` (again at next_attempt_at), `failed`."""
+
+    recipient_id: int
+    queue_id: int
+    state: str
+    next_attempt_at: datetime | None = None
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledBatch:
+    """Settlements of one batch with the facts and reports that go with them, committed together."""
+
+    settlements: tuple[Settlement, ...]
+    events: tuple[JournalEvent, ...] = ()
+    reports: tuple[Acceptance, ...] = ()  # DSNs filed or queued in the same transaction (window W4)
+    delay_notified: bool = False
+
+
+class QueueStore(Protocol):
+    """The outbound queue."""
+
+    def claim(self, tx: Tx, claim: Claim) -> list[QueueBatch]:
+        """Take due recipients grouped by (message, destination), oldest first, skipping busy destinations.
+
+        Writes attempts + 1, lease and next_attempt_at = lease_until before giving them: a crash costs one interval.
+        """
+        ...
+
+    def settle(self, tx: Tx, items: Sequence[SettledBatch]) -> list[tuple[Accepted, ...]]:
+        """Record outcomes (set-based), delete what is done, append events, accept reports."""
+        ...
+
+    def next_due(self, tx: Tx) -> datetime | None:
+        """Give the earliest next_attempt_at of queued recipients."""
+        ...
+
+    def release_leases(self, tx: Tx, owner: str, now: datetime) -> int:
+        """Make recipients leased by `owner` due now (at start, after a crash); give how many."""
+        ...
+
+    def items(self, tx: Tx, *, destination: str | None = None, limit: int = 1000) -> list[QueueItem]:
+        """List recipients, oldest first."""
+        ...
+
+    def change(self, tx: Tx, action: str, now: datetime, *, queue_id: int | None = None, destination: str | None = None,
+               ) -> int:
+        """action: `hold`, `release`, `retry` (due now) or `cancel`; give how many recipients changed."""
+        ...
+
+    def depth(self, tx: Tx) -> dict[str, int]:
+        """Count recipients by state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What to claim: at most `limit` (message, destination) groups due at `now`."""
+
+    now: datetime
+    limit: int
+    busy: frozenset[str]
+    owner: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """A journal event as stored, with its place in the chain."""
+
+    sequence: int
+    at: datetime
+    kind: str
+    trace_id: str
+    subject: str
+    payload: dict[str, Any]
+    hash: str
+
+
+class JournalStore(Protocol):
+    """Append-only, chained by hash (RELIABILITY §3.24)."""
+
+    def append(self, tx: Tx, events: Sequence[JournalEvent]) -> None:
+        """Append events in order, in this transaction."""
+        ...
+
+    def by_trace(self, tx: Tx, trace_id: str) -> list[JournalRow]:
+        """Give the events of one transaction, oldest first."""
+        ...
+
+    def recent(self, tx: Tx, *, kind: str | None = None, subject: str | None = None, limit: int = 100,
+               ) -> list[JournalRow]:
+        """Give the latest events, newest first."""
+        ...
+
+    def verify(self, tx: Tx) -> int | None:
+        """Check the chain; give the sequence of the first row that does not fit, or None when whole."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A login. mailbox_ids: mailboxes it may open and send as, the first is its own."""
+
+    id: int
+    login: str
+    secret_hash: str
+    enabled: bool
+    mailbox_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewMailbox:
+    """A mailbox to create with INBOX, Drafts, Sent, Trash, Junk, Archive."""
+
+    address: str
+    type: MailboxType
+    now: datetime
+    state: MailboxState = MailboxState.ACTIVE
+    holder_id: str = ""
+    display_name: str = ""
+    quota_bytes: int = 0
+
+
+class AccountStore(Protocol):
+    """Logins and mailboxes: the local provisioning base."""
+
+    def create_mailboxes(self, tx: Tx, mailboxes: Sequence[NewMailbox]) -> list[Mailbox]:
+        """Create mailboxes (set-based). Raises ValueError naming the first address that exists."""
+        ...
+
+    def mailboxes_by_address(self, tx: Tx, addresses: Sequence[str]) -> list[Mailbox]:
+        """Look mailboxes up by key (lower-case address)."""
+        ...
+
+    def mailboxes_by_id(self, tx: Tx, ids: Sequence[int]) -> list[Mailbox]:
+        """Look mailboxes up by row id."""
+        ...
+
+    def list_mailboxes(self, tx: Tx, *, limit: int = 1000, after: str = "") -> list[Mailbox]:
+        """Give mailboxes ordered by address."""
+        ...
+
+    def set_mailbox_state(self, tx: Tx, address: str, state: MailboxState) -> bool:
+        """Change the state; give False when there is no such mailbox."""
+        ...
+
+    def create_accounts(self, tx: Tx, accounts: Sequence[tuple[str, str, tuple[int, ...]]]) -> list[Account]:
+        """Create (login, secret hash, mailbox ids). Raises ValueError naming the first login that exists."""
+        ...
+
+    def account_by_login(self, tx: Tx, login: str) -> Account | None:
+        """Look a login up (lower-case)."""
+        ...
+
+    def list_accounts(self, tx: Tx) -> list[Account]:
+        """Give accounts ordered by login."""
+        ...
+
+    def update_account(self, tx: Tx, login: str, *, secret_hash: str | None = None,
+                       enabled: bool | None = None) -> bool:
+        """Change secret or state; give False when there is no such login."""
+        ...
+
+    def delete_account(self, tx: Tx, login: str) -> bool:
+        """Remove a login (its mailboxes stay)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WhitelistVersion:
+    """One adopted white list. file: name inside the `whitelist/` folder."""
+
+    sha256: str
+    generated_at: datetime
+    adopted_at: datetime
+    entries: int
+    domains: int
+    file: str
+    forced: bool = False
+
+
+class TrustStore(Protocol):
+    """History of adopted lists."""
+
+    def add_whitelist(self, tx: Tx, version: WhitelistVersion) -> None:
+        """Record an adopted list."""
+        ...
+
+    def whitelists(self, tx: Tx, limit: int = 50) -> list[WhitelistVersion]:
+        """Give versions, newest adoption first."""
+        ...
+
+
+@dataclass(slots=True)
+class Stores:
+    """All of storage, built by `app.py`."""
+
+    database: Database
+    blobs: BlobStore
+    messages: MessageStore
+    folders: FolderStore
+    queue: QueueStore
+    journal: JournalStore
+    accounts: AccountStore
+    trust: TrustStore
+    closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Flush and close, last opened first."""
+        for closer in reversed(self.closers):
+            closer()

@@ -1,0 +1,60 @@
+"""Opens all of storage from an address: the only constructor that `app.py` and the command line call.
+
+- Order: lock, schema (created or upgraded when needed), writer and readers, blob folder.
+- `Stores.close` flushes waiting units, closes connections, then lets the lock go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mssante.storage.blobs_file import FileBlobStore
+from mssante.storage.interfaces import Stores
+from mssante.storage.sql.accounts import SqlAccountStore
+from mssante.storage.sql.database import SqlDatabase
+from mssante.storage.sql.engine import engine_for
+from mssante.storage.sql.folders import SqlFolderStore
+from mssante.storage.sql.journal import SqlJournalStore
+from mssante.storage.sql.messages import SqlMessageStore
+from mssante.storage.sql.queue import SqlQueueStore
+from mssante.storage.sql.schema import HandleLock, prepare
+from mssante.storage.sql.trust import SqlTrustStore
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """How to open storage.
+
+    reserve_bytes: below this free room no blob is staged; on_fatal: called from the writer thread when the disk or the
+    engine failed and the process must stop; max_pages: a limit of the SQLite file for tests of a full disk (0: none).
+    """
+
+    readers: int = 4
+    reserve_bytes: int = 0
+    busy_seconds: float = 5.0
+    on_fatal: Callable[[BaseException], None] | None = None
+    max_pages: int = 0
+
+
+def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None) -> Stores:
+    """Open `sqlite:///path` and the blob folder, creating what is missing.
+
+    Raises OperatorFault: `STORE-URL`, `STORE-OPEN`, `STORE-NEWER` (a newer program wrote it), `STORE-LOCKED`.
+    """
+    chosen = options or StorageOptions()
+    engine = engine_for(url, busy_seconds=chosen.busy_seconds, max_pages=chosen.max_pages)
+    lock = HandleLock(engine.lock_path)
+    try:
+        prepare(engine, lock)
+        blobs = FileBlobStore(blob_dir, reserve_bytes=chosen.reserve_bytes)
+        database = SqlDatabase(engine, readers=chosen.readers, on_fatal=chosen.on_fatal)  # last: it starts threads
+    except BaseException:
+        lock.close()
+        raise
+    journal = SqlJournalStore()
+    return Stores(
+        database=database, blobs=blobs, messages=SqlMessageStore(journal), folders=SqlFolderStore(),
+        queue=SqlQueueStore(journal), journal=journal, accounts=SqlAccountStore(), trust=SqlTrustStore(),
+        closers=[lock.close, database.close])
