@@ -45,7 +45,7 @@ from mssante.services.submission import Submission, SubmissionSettings
 from mssante.services.trustkeeper import TrustKeeper
 from mssante.services.truststate import TrustState
 from mssante.storage.interfaces import Stores
-from mssante.storage.sql.open import StorageOptions, open_stores
+from mssante.storage.open import StorageOptions, open_stores
 from mssante.transport.http import HttpFetcher
 from mssante.transport.mx import DnsResolver, DnsSettings
 from mssante.transport.operators import OperatorPool, PoolSettings, outbound_tls
@@ -180,9 +180,8 @@ class Operator:
     async def _open_smtp(self, name: str, address: str, policy: SmtpPolicy, settings: SmtpSettings) -> None:
         limits = self._config.operator.limits
         door = Door(name, total=limits.connections, per_address=limits.connections_per_address)
-        loop = asyncio.get_running_loop()
-        await door.listen(address, lambda: HardenedSmtp(policy, settings, door, loop),
-                          settings.tls if settings.implicit_tls else None)
+        model = HardenedSmtp(policy, settings, door, asyncio.get_running_loop())
+        await door.listen(address, model.spawn, settings.tls if settings.implicit_tls else None)
         self._doors.append(door)
         log.info("listening", door=name, address=address)
 

@@ -13,6 +13,7 @@ import ssl
 from collections import Counter
 
 from mssante.endpoints.imap_connection import ImapConnection
+from mssante.observability.metrics import SESSIONS
 from mssante.services.imap.session import ImapServices
 
 
@@ -28,6 +29,7 @@ class ImapEndpoint:
         self._by_address: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._draining = False
+        self._gauge = SESSIONS.labels("imap")
 
     def __call__(self) -> ImapConnection:
         """Make the protocol object of a new connection."""
@@ -49,6 +51,7 @@ class ImapEndpoint:
         self._connections.add(connection)
         self._by_address[address] += 1
         self._empty.clear()
+        self._gauge.inc()
         return ""
 
     def forget(self, connection: ImapConnection, address: str) -> None:
@@ -56,6 +59,7 @@ class ImapEndpoint:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
+        self._gauge.dec()
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]

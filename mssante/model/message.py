@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntFlag
 
+from mssante.model.address import MailAddress
+
 
 class Flags(IntFlag):
     """System flags (RFC 9051 §2.3.2) as a bit mask; keywords are stored beside as words."""
@@ -15,6 +17,23 @@ class Flags(IntFlag):
     FLAGGED = 4
     DELETED = 8
     DRAFT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who stands in From. fields: how many From fields; unreadable: entries that are no plain address."""
+
+    fields: int
+    addresses: tuple[MailAddress, ...]
+    unreadable: int
+
+    def is_only(self, address: MailAddress | None) -> bool:
+        """Tell whether the one From field holds this address and nothing else."""
+        return (self.fields == 1 and len(self.addresses) == 1 and not self.unreadable and address is not None
+                and self.addresses[0].key == address.key)
+
+
+NOBODY = Author(0, (), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class MessageFacts:
     envelope: bytes
     bodystructure: bytes
     received_count: int = 0
+    author: Author = NOBODY
 
 
 @dataclass(frozen=True, slots=True)

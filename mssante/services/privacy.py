@@ -36,6 +36,6 @@ def load_key(path: Path) -> bytes:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         secret = secrets.token_bytes(KEY_OCTETS)
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:  # noqa: PTH123
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(secret)
     return path.read_bytes()

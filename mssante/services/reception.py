@@ -20,14 +20,13 @@ from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState
-from mssante.model.message import NewMessage, StagedBody
+from mssante.model.message import Author, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
 from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
 from mssante.services.mailroom import Mailroom
 from mssante.services.reports import Reporter
-from mssante.services.sender_check import from_domains, read_head
 from mssante.services.smtp_session import LocalTarget, MailTransaction, SmtpSessionState
 from mssante.services.staging import BodySink
 from mssante.services.truststate import TrustState
@@ -133,7 +132,7 @@ class Reception:
         body, facts = await sink.seal()
         if facts.received_count > context.settings.received_hops:
             return self._refused(state, Refuse(replies.TOO_MANY_HOPS))
-        decision = self._check_from(state, transaction, read_head(context.blobs, body, facts.header_size))
+        decision = self._check_from(state, transaction, facts.author)
         if isinstance(decision, Refuse):
             return self._refused(state, decision)
         now = context.clock.now()
@@ -145,12 +144,14 @@ class Reception:
         await context.mailroom.accept(group)
         return replies.accepted(transaction.trace_id)
 
-    def _check_from(self, state: SmtpSessionState, transaction: MailTransaction, head: bytes) -> Decision:
-        domains = from_domains(head)
+    def _check_from(self, state: SmtpSessionState, transaction: MailTransaction, author: Author) -> Decision:
+        """The certificate must cover the author's domain (spec §2.2 step 7)."""
         identity = state.identity
-        if identity is None or (not domains and transaction.sender is not None):
+        if identity is None:
             return Refuse(replies.NO_FROM)
-        for domain in domains:
+        if (author.fields != 1 or author.unreadable or not author.addresses) and transaction.sender is not None:
+            return Refuse(replies.NO_FROM)
+        for domain in {address.domain for address in author.addresses}:
             listed = isinstance(self._context.trust.may_relay_to(domain), Allow)
             own_report = transaction.sender is None and not listed and domain not in self._context.settings.domains
             if not own_report and isinstance(self._context.trust.may_send(identity, domain), Refuse):

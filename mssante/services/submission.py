@@ -24,10 +24,11 @@ from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_li
 from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.services.accounts import Accounts
 from mssante.services.reception import AcceptContext, mailbox_decision
-from mssante.services.sender_check import from_facts, read_head
 from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTarget, SmtpSessionState
 from mssante.services.staging import BodySink
 from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
+
+MAX_HEAD = 1024 * 1024  # octets of header read to see what it lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,11 @@ class Submission:
         context = self._context
         if facts.received_count > context.settings.received_hops:
             return Refuse(replies.TOO_MANY_HOPS)
-        head = read_head(context.blobs, body, facts.header_size)
-        found = from_facts(head, transaction.sender)
-        if found.fields != 1 or not found.addresses:
+        author = facts.author
+        if author.fields != 1 or not author.addresses:
             return Refuse(replies.NO_FROM)
-        if not found.matches:
-            return replies.from_not_sender(str(found.addresses[0]))
+        if not author.is_only(transaction.sender):
+            return replies.from_not_sender(str(author.addresses[0]))
         for target in transaction.remote:
             limit = self._settings.size_limits.get(target.destination, 0)
             if limit and body.size > limit:
@@ -169,7 +169,8 @@ class Submission:
     def _missing_headers(self, transaction: MailTransaction, body: StagedBody, facts: MessageFacts, now: datetime) -> bytes:
         """Give the Date and Message-ID lines that the message lacks (RFC 6409 §8)."""
         domain = transaction.sender.domain if transaction.sender else self._context.settings.hostname
-        head = read_head(self._context.blobs, body, facts.header_size)
+        size = min(facts.header_size, MAX_HEAD)
+        head = body.inline[:size] if body.inline is not None else self._context.blobs.read(body.blob or "", 0, size)
         return add_missing(head, date=now, domain=domain, trace_id=transaction.trace_id)
 
     def _queue_entry(self, transaction: MailTransaction, now: datetime) -> QueueEntry | None:

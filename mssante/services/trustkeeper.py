@@ -5,7 +5,10 @@
   goes up and the journal says why. Past its maximum age, traffic between operators stops; never "accept all".
 - An adopted list is written atomically into `whitelist/` (current and history) before it is put in force; at start the
   files kept are verified again, so that a copy altered on disk is not believed either.
-- CRLs are kept until their `nextUpdate` (ECO.1.1.7).
+- CRLs are kept until their `nextUpdate` (ECO.1.1.7); one past it stays in force for what it revokes, and the alarm is up.
+- The signer of a list is checked against the CRLs in force (F1.14).
+- Never raises for what a source gave or for a full disk; parsing and files are left to `executor`, never to the event loop.
+- Called by `app.py` (start, background task) and by the command line (`whitelist adopt`).
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ from typing import Protocol
 import structlog
 
 from mssante.clock import Clock
-from mssante.errors import InputFault, MssFault
+from mssante.errors import InputFault, MssFault, OperatorFault
 from mssante.model.journal import JournalKind
 from mssante.model.reply import Refuse
 from mssante.observability.metrics import TRUST_ALARM, WHITELIST_AGE, WHITELIST_DOMAINS
 from mssante.services.evidence import Evidence
 from mssante.services.truststate import TrustState
 from mssante.storage.interfaces import Stores, Tx, WhitelistVersion
-from mssante.trust.crl import parse_any_crl
+from mssante.trust.crl import Crl, parse_any_crl
 from mssante.trust.decisions import ListPolicy, admit_list
 from mssante.trust.signature import SignerPolicy, verify_list_signature
 from mssante.trust.whitelist import Whitelist, parse_whitelist
@@ -91,6 +94,8 @@ class TrustKeeper:
         self._settings = settings
         self._etags: dict[str, str] = {}
         self._last_refusal: dict[str, str] = {}
+        self._crl_issuers: dict[str, str] = {}
+        self._adopting = asyncio.Lock()
 
     # ------------------------------------------------------------ at start
 
@@ -99,13 +104,13 @@ class TrustKeeper:
         for index, _url in enumerate(self._settings.crl_urls):
             path = self._settings.crl_folder / f"{index}.crl"
             if path.exists():
-                self._try(f"crl{index}", partial(self._load_crl, path))
+                self._try(f"crl{index}", partial(self._load_crl, f"crl{index}", path))
         path = self._settings.whitelist_folder / CURRENT
         if path.exists():
             self._try("whitelist", lambda: self._put_in_force(self._read_list(path.read_bytes())))
 
-    def _load_crl(self, path: Path) -> None:
-        self._swap_crl(path.read_bytes())
+    def _load_crl(self, source: str, path: Path) -> None:
+        self._admit_crl(source, self._read_crl(path.read_bytes()))
 
     def _try(self, source: str, action: Callable[[], object]) -> None:
         try:
@@ -118,7 +123,8 @@ class TrustKeeper:
 
     def _read_list(self, raw: bytes) -> Whitelist:
         """Verify the signature, then read the signed octets alone. Raises InputFault."""
-        signed = verify_list_signature(raw, self._settings.signer, self._clock.now())
+        signer = replace(self._settings.signer, crls=self._state.snapshot.crls)
+        signed = verify_list_signature(raw, signer, self._clock.now())
         return parse_whitelist(signed.root, hashlib.sha256(raw).hexdigest())
 
     def _put_in_force(self, whitelist: Whitelist) -> None:
@@ -132,29 +138,34 @@ class TrustKeeper:
             WHITELIST_AGE.set((self._clock.now() - current.generated_at).total_seconds())
 
     async def refresh_list(self) -> bool:
-        """Fetch and adopt; True when a new list was put in force. Never raises for what the source gave."""
+        """Fetch and adopt; True when a new list was put in force. Never raises for what the source or the disk did."""
         url = self._settings.whitelist_url
+        adopted = False
         try:
             fetched = await self._fetcher.fetch(url, max_bytes=self._settings.whitelist_max_bytes,
                                                 etag=self._etags.get(url, ""))
-            if fetched.body is None:
-                self._well("whitelist")
-                return False
-            adopted = await self.adopt_list(fetched.body)
-        except MssFault as fault:
-            self._alarm("whitelist", JournalKind.WHITELIST_REFUSED, fault)
-            return False
-        finally:
-            self._note_age()
-        self._etags[url] = fetched.etag
-        self._well("whitelist")
+            if fetched.body is not None:
+                adopted = await self.adopt_list(fetched.body)
+                self._etags[url] = fetched.etag
+            if self._state.usable_list() is None:
+                raise InputFault("list in force is too old", rule="LB-AGE", remedy="ask the publisher of the list")
+        except (MssFault, OSError) as fault:
+            self._alarm("whitelist", JournalKind.WHITELIST_REFUSED, _as_fault(fault))
+        else:
+            self._well("whitelist")
+        self._note_age()
         return adopted
 
     async def adopt_list(self, raw: bytes, *, force: bool = False) -> bool:
         """Verify a list and put it in force; False when it is the one in force already.
 
-        force: a human accepts a rollback or a shrinkage. Raises InputFault with the rule and the remedy.
+        force: a human accepts a rollback or a shrinkage. Raises InputFault with the rule and the remedy, OSError and
+        OperatorFault when it cannot be kept (then it is not in force either).
         """
+        async with self._adopting:  # a forced adoption and a refresh must not judge against the same former list
+            return await self._adopt(raw, force=force)
+
+    async def _adopt(self, raw: bytes, *, force: bool) -> bool:
         loop = asyncio.get_running_loop()
         current = self._state.snapshot.whitelist
         if current is not None and hashlib.sha256(raw).hexdigest() == current.sha256:
@@ -189,14 +200,18 @@ class TrustKeeper:
 
     # ------------------------------------------------------------ CRL
 
-    def _swap_crl(self, raw: bytes) -> bool:
-        """Verify a CRL and put it in force; False when it is the one in force. Raises InputFault."""
+    def _read_crl(self, raw: bytes) -> Crl:
+        """Verify a CRL against our authorities. Raises InputFault."""
+        return parse_any_crl(raw, self._state.snapshot.anchors, self._clock.now())
+
+    def _admit_crl(self, source: str, crl: Crl) -> bool:
+        """Put a verified CRL in force (event loop thread); False when it is the one in force. Raises InputFault."""
         snapshot = self._state.snapshot
-        crl = parse_any_crl(raw, snapshot.anchors, self._clock.now())
         crls = snapshot.crls.admit(crl)
+        self._crl_issuers[source] = crl.issuer_id
         if crls is snapshot.crls:
             return False
-        self._state.swap(replace(self._state.snapshot, crls=crls))
+        self._state.swap(replace(snapshot, crls=crls))
         return True
 
     async def refresh_crls(self) -> None:
@@ -204,18 +219,25 @@ class TrustKeeper:
         for index, url in enumerate(self._settings.crl_urls):
             source = f"crl{index}"
             try:
-                fetched = await self._fetcher.fetch(url, max_bytes=self._settings.crl_max_bytes,
-                                                    etag=self._etags.get(url, ""))
-                if fetched.body is not None and self._swap_crl(fetched.body):
-                    path = self._settings.crl_folder / f"{index}.crl"
-                    await asyncio.get_running_loop().run_in_executor(
-                        self._executor, write_atomically, path, fetched.body)
-                    self._evidence.write(self._evidence.event(JournalKind.CRL_ADOPTED, url, {"octets": len(fetched.body)}))
-            except MssFault as fault:
-                self._alarm(source, JournalKind.CRL_REFUSED, fault)
+                await self._refresh_crl(source, url, self._settings.crl_folder / f"{index}.crl")
+            except (MssFault, OSError) as fault:
+                self._alarm(source, JournalKind.CRL_REFUSED, _as_fault(fault))
             else:
-                self._etags[url] = fetched.etag
                 self._well(source)
+
+    async def _refresh_crl(self, source: str, url: str, path: Path) -> None:
+        """Fetch, verify, put in force, keep. Raises MssFault, OSError (in force then, but not kept)."""
+        fetched = await self._fetcher.fetch(url, max_bytes=self._settings.crl_max_bytes, etag=self._etags.get(url, ""))
+        if fetched.body is not None:
+            loop = asyncio.get_running_loop()
+            crl = await loop.run_in_executor(self._executor, self._read_crl, fetched.body)
+            if self._admit_crl(source, crl):
+                await loop.run_in_executor(self._executor, write_atomically, path, fetched.body)
+                self._evidence.write(self._evidence.event(JournalKind.CRL_ADOPTED, url, {"octets": len(fetched.body)}))
+            self._etags[url] = fetched.etag
+        kept = self._state.snapshot.crls.by_issuer.get(self._crl_issuers.get(source, ""))
+        if kept is not None and kept.next_update < self._clock.now():
+            raise InputFault("CRL in force is past its nextUpdate", rule="CRL-EXPIREE", remedy="ask the authority")
 
     # ------------------------------------------------------------ alarms and the loop
 
@@ -242,8 +264,16 @@ class TrustKeeper:
             await asyncio.sleep(seconds)
             try:
                 await action()
-            except MssFault as fault:
-                log.error("refresh_failed", kind=fault.kind, detail=fault.detail)
+            except Exception as fault:  # a refresh that fails in an unforeseen way must not end the next ones
+                log.exception("refresh_failed", kind=type(fault).__name__)
+
+
+def _as_fault(fault: MssFault | OSError) -> MssFault:
+    """Give a fault of ours for what the disk did."""
+    if isinstance(fault, MssFault):
+        return fault
+    return OperatorFault("could not be written to disk", detail=type(fault).__name__, rule="TRUST-DISQUE",
+                         remedy="check room and rights of the folders of the trust section")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -70,7 +70,7 @@ class TrustState:
         now = self._clock.now()
         fingerprint = hashlib.sha256(leaf_der).hexdigest()
         kept = self._identities.get(fingerprint)
-        if kept is not None and kept[0] > now:
+        if kept is not None and now < kept[0] <= now + KEEP_IDENTITY:  # the second: a clock set back forgets
             return kept[1]
         snapshot = self.snapshot
         identity = identify(leaf_der, snapshot.anchors, snapshot.crls, now, snapshot.peer_policy)

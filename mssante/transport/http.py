@@ -2,6 +2,7 @@
 
 - HTTPS trusts the given anchors only (F1.2: the list's server chains to IGC-Santé, not to a public authority).
 - No redirect, no other scheme than http and https, a size cap while reading, a total time limit, ETag kept by the caller.
+- No content coding: the octets are hashed and verified as published, and a compressed body could be a bomb.
 - Never fetches a URL that a message or a peer's certificate named: URLs come from configuration.
 """
 
@@ -36,7 +37,7 @@ class HttpFetcher:
         """Give the body at `url`, at most `max_bytes` octets. Raises OperatorFault (`HTTP-…`), always temporary."""
         if not url.startswith(("https://", "http://")):
             raise OperatorFault("URL scheme is not http or https", rule="HTTP-SCHEME")
-        headers = {"If-None-Match": etag} if etag else {}
+        headers = {"Accept-Encoding": "identity"} | ({"If-None-Match": etag} if etag else {})
         try:
             context = ssl.create_default_context(cafile=str(self._anchors)) if url.startswith("https") else None
             async with aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False) as session:
@@ -52,6 +53,8 @@ class HttpFetcher:
             return Fetched(None, etag)
         if response.status != 200:
             raise OperatorFault("source answered an error", detail=f"HTTP {response.status}", rule="HTTP-STATUS")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise OperatorFault("source gave a compressed body", rule="HTTP-CODING")
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_chunked(65536):

@@ -179,7 +179,7 @@ class OperatorPool:
     async def _deliver(self, lane: _Lane, batch: RelayBatch) -> RelayResult:
         transactions = [
             _transaction(batch, start) for start in range(0, len(batch.recipients), RECIPIENTS_PER_TRANSACTION)]
-        while (rested := self._take_idle(lane)) is not None:
+        while (rested := self._take_idle(lane, batch.destination)) is not None:
             results = await self._run(rested, transactions, batch)
             if results and not _stale(results[0]):
                 return self._conclude(lane, rested, batch, results)
@@ -240,15 +240,22 @@ class OperatorPool:
             timer = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._retire, lane, session)
             lane.idle.append((session, timer))
 
-    def _take_idle(self, lane: _Lane) -> SmtpSession | None:
-        """Give the session that rested least, still usable."""
+    def _take_idle(self, lane: _Lane, domain: str) -> SmtpSession | None:
+        """Give the session that rested least, still usable and still trusted: the list or a CRL may have changed (RQ-REV)."""
         while lane.idle:
             session, timer = lane.idle.pop()
             timer.cancel()
-            if session.usable:
+            if session.usable and self._still_trusted(session, domain):
                 return session
             session.abort()
         return None
+
+    def _still_trusted(self, session: SmtpSession, domain: str) -> bool:
+        try:
+            self._verify_peer(session.leaf, domain)
+        except MssFault:  # a new session will meet the same refusal, and give its words to the outcome
+            return False
+        return True
 
     def _retire(self, lane: _Lane, session: SmtpSession) -> None:
         for item in list(lane.idle):

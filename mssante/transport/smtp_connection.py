@@ -168,6 +168,7 @@ class SmtpSession:
         self.remote = remote
         self.tls = ""
         self.certificate = ""
+        self.leaf = b""
         self.transactions = 0
 
     @property
@@ -380,6 +381,7 @@ def _check_peer(session: SmtpSession, tls: ssl.SSLObject, verify: Callable[[byte
         raise SmtpFault("the remote server shows no certificate", rule="SMTP-TLS-PEER")
     cipher = tls.cipher()
     session.tls = f"{tls.version()} {cipher[0] if cipher else ''}".strip()
+    session.leaf = leaf
     session.certificate = hashlib.sha256(leaf).hexdigest()
     verify(leaf)
 

@@ -1,7 +1,10 @@
 """Certificate revocation lists: verified, whole, in date (spec §3.2, ECO.1.1.6, ECO.1.1.7, RFC 5280 §5).
 
-- A CRL counts only when one of our authorities signed it and named it; delta, indirect and partial ones are refused.
-- The newest by number (then by thisUpdate) stays; it serves until its `nextUpdate`, then the answer is "unknown".
+- A CRL counts only when one of our authorities signed it and named it; delta, indirect and partial ones are refused, and
+  so is one with a critical extension (of the list or of an entry) that we do not know.
+- The newest by number, then by thisUpdate, stays; it serves until its `nextUpdate`, then the answer is "unknown".
+- A serial once read as revoked stays so whatever the age of the CRL.
+- Never fetches anything. Called by `services.trustkeeper` (reading) and `peer`, `signature` (asking).
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from enum import Enum
 from types import MappingProxyType
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mssante.errors import InputFault
-from mssante.trust.anchors import TrustAnchors, certificate_id
+from mssante.trust.anchors import GOOD_HASHES, READ_FAULTS, TrustAnchors, certificate_id
 
 MAX_OCTETS = 64 * 1024 * 1024
 CLOCK_SKEW = timedelta(minutes=5)
+_KEEP = "check crl_urls; the last good CRL stays in force"
 
 
 class RevocationStatus(Enum):
@@ -44,54 +49,78 @@ def _load(raw: bytes) -> x509.CertificateRevocationList:
     if len(raw) > MAX_OCTETS:
         raise InputFault("CRL is too large", rule="CRL-TAILLE", remedy=f"at most {MAX_OCTETS} octets")
     try:
-        if raw.lstrip().startswith(b"-----BEGIN"):
-            return x509.load_pem_x509_crl(raw)
-        return x509.load_der_x509_crl(raw)
-    except ValueError as exc:
-        raise InputFault("CRL cannot be read", rule="CRL-LECTURE") from exc
+        if raw[:64].lstrip().startswith(b"-----BEGIN"):
+            crl = x509.load_pem_x509_crl(raw)
+        else:
+            crl = x509.load_der_x509_crl(raw)
+        _ = crl.issuer  # read late by the library: a broken name must fail here
+        return crl
+    except READ_FAULTS as exc:
+        raise InputFault("CRL cannot be read", rule="CRL-LECTURE", remedy=_KEEP) from exc
+
+
+def _check_signature(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> None:
+    """The issuer's key signed it with SHA-2, and that key may sign CRLs (RFC 5280 §4.2.1.3, §6.3.3 f-g)."""
+    fault = InputFault("CRL signature is not that of its issuer", rule="CRL-SIGNATURE", remedy=_KEEP)
+    try:
+        key = issuer.public_key()
+        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+        if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) or not usage.crl_sign \
+                or not isinstance(crl.signature_hash_algorithm, GOOD_HASHES) or not crl.is_signature_valid(key):
+            raise fault
+    except (x509.ExtensionNotFound, *READ_FAULTS) as exc:
+        raise fault from exc
 
 
 def _check_scope(crl: x509.CertificateRevocationList) -> int:
     """Refuse partial scopes and unknown critical extensions; give the CRL number or -1 (RFC 5280 §5.2)."""
     number = -1
-    try:
-        for extension in crl.extensions:
-            value = extension.value
-            if isinstance(value, x509.CRLNumber):
-                number = value.crl_number
-            elif isinstance(value, x509.DeltaCRLIndicator):
-                raise InputFault("delta CRL is not accepted", rule="CRL-PORTEE")
-            elif isinstance(value, x509.IssuingDistributionPoint):
-                if value.indirect_crl or value.only_some_reasons or value.only_contains_ca_certs \
-                        or value.only_contains_attribute_certs:
-                    raise InputFault("partial or indirect CRL is not accepted", rule="CRL-PORTEE")
-            elif extension.critical:
-                raise InputFault("CRL has an unknown critical extension", rule="CRL-PORTEE")
-    except (ValueError, x509.UnsupportedGeneralNameType) as exc:
-        raise InputFault("CRL extensions cannot be read", rule="CRL-LECTURE") from exc
+    for extension in crl.extensions:
+        value = extension.value
+        if isinstance(value, x509.CRLNumber):
+            number = value.crl_number
+        elif isinstance(value, x509.DeltaCRLIndicator):
+            raise InputFault("delta CRL is not accepted", rule="CRL-PORTEE", remedy="give the URL of the full CRL")
+        elif isinstance(value, x509.IssuingDistributionPoint):
+            if value.indirect_crl or value.only_some_reasons or value.only_contains_ca_certs \
+                    or value.only_contains_attribute_certs:
+                raise InputFault("partial or indirect CRL is not accepted", rule="CRL-PORTEE",
+                                 remedy="give the URL of the full CRL")
+        elif extension.critical:
+            raise InputFault("CRL has an unknown critical extension", rule="CRL-PORTEE")
     return number
 
 
+def _revoked(crl: x509.CertificateRevocationList) -> frozenset[int]:
+    """Give the serials; an entry with a critical extension belongs to a kind of CRL that we refuse (RFC 5280 §5.3)."""
+    serials: set[int] = set()
+    for entry in crl:
+        if any(extension.critical for extension in entry.extensions):
+            raise InputFault("CRL entry has a critical extension", rule="CRL-PORTEE")
+        serials.add(entry.serial_number)
+    return frozenset(serials)
+
+
 def parse_crl(raw: bytes, issuer: x509.Certificate, now: datetime) -> Crl:
-    """Verify a CRL against its issuer. Raises InputFault (`CRL-…`); an expired one is read, and answers "unknown"."""
+    """Verify a CRL (DER or PEM, at most 64 MiB) against its issuer; an expired one is read, and answers "unknown".
+
+    Raises InputFault: `CRL-TAILLE`, `CRL-LECTURE`, `CRL-EMETTEUR`, `CRL-SIGNATURE`, `CRL-PORTEE`, `CRL-DATE`.
+    """
     crl = _load(raw)
     if crl.issuer != issuer.subject:
-        raise InputFault("CRL was issued under another name", rule="CRL-EMETTEUR")
+        raise InputFault("CRL was issued under another name", rule="CRL-EMETTEUR", remedy=_KEEP)
+    _check_signature(crl, issuer)
     try:
-        valid = crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
-    except (ValueError, TypeError) as exc:
-        raise InputFault("CRL signature cannot be verified", rule="CRL-SIGNATURE") from exc
-    algorithm = crl.signature_hash_algorithm
-    if not valid or algorithm is None or algorithm.name in ("md5", "sha1"):
-        raise InputFault("CRL signature is not that of its issuer", rule="CRL-SIGNATURE",
-                         remedy="check crl_urls; the last good CRL stays in force")
-    number = _check_scope(crl)
-    if crl.next_update_utc is None:
-        raise InputFault("CRL has no nextUpdate", rule="CRL-DATE")
-    if crl.last_update_utc > now + CLOCK_SKEW:
+        number = _check_scope(crl)
+        this_update, next_update = crl.last_update_utc, crl.next_update_utc
+        revoked = _revoked(crl)
+    except READ_FAULTS as exc:
+        raise InputFault("CRL content cannot be read", rule="CRL-LECTURE", remedy=_KEEP) from exc
+    if next_update is None or next_update < this_update:
+        raise InputFault("CRL has no usable nextUpdate", rule="CRL-DATE", remedy=_KEEP)
+    if this_update > now + CLOCK_SKEW:
         raise InputFault("CRL comes from the future", rule="CRL-DATE", remedy="check the clock")
-    revoked = frozenset(entry.serial_number for entry in crl)
-    return Crl(certificate_id(issuer), number, crl.last_update_utc, crl.next_update_utc, revoked)
+    return Crl(certificate_id(issuer), number, this_update, next_update, revoked)
 
 
 def parse_any_crl(raw: bytes, anchors: TrustAnchors, now: datetime) -> Crl:
@@ -100,7 +129,7 @@ def parse_any_crl(raw: bytes, anchors: TrustAnchors, now: datetime) -> Crl:
     candidates = [authority for authority in anchors.authorities if authority.subject == name]
     if not candidates:
         raise InputFault("CRL was issued by none of our authorities", rule="CRL-EMETTEUR", remedy="check crl_urls")
-    for candidate in candidates[:-1]:
+    for candidate in candidates[:-1]:  # generations may share a name: the key tells them apart
         try:
             return parse_crl(raw, candidate, now)
         except InputFault:
@@ -108,25 +137,36 @@ def parse_any_crl(raw: bytes, anchors: TrustAnchors, now: datetime) -> Crl:
     return parse_crl(raw, candidates[-1], now)
 
 
+def admit_crl(new: Crl, current: Crl | None) -> Crl:
+    """Give the CRL to keep of two of one issuer: the new one, or the current one when both are the same issue.
+
+    Raises InputFault `CRL-RECUL` when the new one is older by number or by thisUpdate.
+    """
+    if current is None:
+        return new
+    if (new.number, new.this_update) == (current.number, current.this_update):
+        return current
+    if new.number < current.number or new.this_update < current.this_update:
+        raise InputFault("CRL is older than the one in force", rule="CRL-RECUL", remedy=_KEEP)
+    return new
+
+
 @dataclass(frozen=True, slots=True)
 class CrlSet:
-    """One CRL for each authority."""
+    """One CRL for each authority, by its fingerprint. Immutable: `admit` gives another set."""
 
     by_issuer: Mapping[str, Crl] = field(default_factory=lambda: MappingProxyType({}))
 
     def admit(self, crl: Crl) -> CrlSet:
         """Give the set with this CRL in; the same set when it is the one kept. Raises InputFault `CRL-RECUL`."""
-        kept = self.by_issuer.get(crl.issuer_id)
-        if kept is not None:
-            if (crl.number, crl.this_update) == (kept.number, kept.this_update):
-                return self
-            if crl.number < kept.number or crl.this_update < kept.this_update:
-                raise InputFault("CRL is older than the one in force", rule="CRL-RECUL")
+        current = self.by_issuer.get(crl.issuer_id)
+        if admit_crl(crl, current) is current:
+            return self
         return CrlSet(MappingProxyType({**self.by_issuer, crl.issuer_id: crl}))
 
     def status(self, serial: int, issuer: x509.Certificate, now: datetime, grace: timedelta = timedelta(0),
                ) -> RevocationStatus:
-        """Tell what is known of a serial; revoked stays revoked whatever the age of the CRL."""
+        """Tell what is known of a serial at `now`; `grace` lengthens the life of the CRL past its nextUpdate."""
         crl = self.by_issuer.get(certificate_id(issuer))
         if crl is None:
             return RevocationStatus.UNKNOWN
@@ -134,3 +174,7 @@ class CrlSet:
             return RevocationStatus.REVOKED
         return RevocationStatus.GOOD if now <= crl.next_update + grace else RevocationStatus.UNKNOWN
 
+    def authority_revoked(self, issuer: x509.Certificate, anchors: TrustAnchors) -> bool:
+        """Tell whether a pinned root's CRL revokes an issuing authority (F3.3, `ACR-EL.crl`); unknown counts as not."""
+        return any(issuer.serial_number in crl.revoked for crl in
+                   (self.by_issuer.get(certificate_id(root)) for root in anchors.roots_of(issuer)) if crl is not None)

@@ -2,8 +2,10 @@
 
 - The issuer's *key* decides: the leaf must verify with a pinned issuing authority of the policy; a name that looks alike, a
   sister authority (PERSONNES) or an unknown one is refused.
-- Every refusal has its own rule and words; a revocation that cannot be known is temporary and refuses (hard fail).
-- Runs once for each new TLS session: one parse, one signature check.
+- Every refusal has its own rule and words in ASCII French, fit for an SMTP reply; a revocation that cannot be known is
+  temporary and refuses (hard fail).
+- Runs once for each new TLS session: one parse, one signature check. The caller caches by fingerprint.
+- Never reads the clock or the network; never looks at the white list (see `decisions`). Called by `services.truststate`.
 """
 
 from __future__ import annotations
@@ -12,19 +14,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from mssante.errors import InputFault, PeerFault
 from mssante.model.identity import OperatorIdentity
-from mssante.trust.anchors import TrustAnchors, common_name, issued_by
+from mssante.trust.anchors import READ_FAULTS, TrustAnchors, common_name, read_der
 from mssante.trust.crl import CrlSet, RevocationStatus
-from mssante.trust.names import dn_from_x509
+from mssante.trust.names import dn_from_x509, printable
 
 MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
 MAX_LEAF_OCTETS = 16 * 1024
+MAX_NAMES = 100
 PRODUCT_CATEGORY = x509.ObjectIdentifier("1.2.250.1.71.1.2.5")  # F3.11
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _UNDERSTOOD = frozenset({
     ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE,
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.CERTIFICATE_POLICIES, ExtensionOID.CRL_DISTRIBUTION_POINTS,
@@ -33,7 +39,8 @@ _UNDERSTOOD = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class PeerPolicy:
-    """eku: `any` (server or client), `server`, `client`; production refuses TEST certificates (category 8x)."""
+    """eku: `any` (server or client), `server`, `client`; production refuses TEST certificates (category 8x);
+    crl_grace: how long past its nextUpdate a CRL still answers (default: not at all)."""
 
     eku: str = "any"
     production: bool = False
@@ -51,63 +58,70 @@ def _refuse(rule: str, text: str, detail: str = "") -> PeerFault:
 
 
 def identify(leaf_der: bytes, anchors: TrustAnchors, crls: CrlSet, now: datetime, policy: PeerPolicy) -> OperatorIdentity:
-    """Give the identity that a leaf certificate proves at `now`.
+    """Give the identity that a leaf certificate (DER, at most 16 KiB; empty when none came) proves at `now`.
 
-    Raises PeerFault: `PEER-ABSENT`, `PEER-LECTURE`, `PEER-EMETTEUR`, `PEER-EXPIRE`, `PEER-PAS-ENCORE`, `PEER-USAGE`,
-    `PEER-CLE`, `PEER-CATEGORIE`, `PEER-REVOQUE`, and temporary `PEER-CRL`.
+    Raises PeerFault: `PEER-ABSENT`, `PEER-PARSE`, `PEER-ISSUER`, `PEER-EXPIRED`, `PEER-NOT-YET`, `PEER-CA`, `PEER-USAGE`,
+    `PEER-EKU`, `PEER-CRITICAL`, `PEER-KEY`, `PEER-CATEGORY`, `PEER-REVOKED`; UnknownRevocation `PEER-CRL-STALE`.
     """
     if not leaf_der:
         raise _refuse("PEER-ABSENT", "Certificat client IGC-Sante requis, aucun n'a ete presente")
     if len(leaf_der) > MAX_LEAF_OCTETS:
-        raise _refuse("PEER-LECTURE", "Certificat trop gros")
+        raise _refuse("PEER-PARSE", f"Certificat trop gros : {MAX_LEAF_OCTETS} octets au plus")
     try:
-        leaf = x509.load_der_x509_certificate(leaf_der)
+        leaf = read_der(leaf_der)
         extensions = leaf.extensions
         subject = dn_from_x509(leaf.subject)
-        key = leaf.public_key()
-    except (ValueError, InputFault, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as exc:
-        raise _refuse("PEER-LECTURE", "Certificat illisible") from exc
-    issuer = _issuer(leaf, anchors)
+        names = _names(extensions, subject.value("CN"))
+        not_after = leaf.not_valid_after_utc
+    except (InputFault, *READ_FAULTS) as exc:
+        raise _refuse("PEER-PARSE", "Certificat illisible") from exc
+    issuer = _issuer(leaf, anchors, now)
     _check_dates(leaf, now)
-    _check_usage(extensions, policy)
-    _check_key(key)
+    _check_extensions(extensions, policy)
+    _check_key(leaf)
+    if crls.authority_revoked(issuer, anchors):
+        raise _refuse("PEER-REVOKED", "L'autorite emettrice du certificat est revoquee")
     _check_revocation(leaf, issuer, crls, now, policy)
     return OperatorIdentity(subject, common_name(leaf.issuer), leaf.serial_number, leaf.fingerprint(hashes.SHA256()).hex(),
-                            _names(extensions, subject.value("CN")), leaf.not_valid_after_utc)
+                            names, not_after)
 
 
-def _issuer(leaf: x509.Certificate, anchors: TrustAnchors) -> x509.Certificate:
+def _issuer(leaf: x509.Certificate, anchors: TrustAnchors, now: datetime) -> x509.Certificate:
     """Find the admitted authority whose key signed the leaf (ECO.1.1.10)."""
-    for issuer in anchors.issuers_named(leaf.issuer):
-        if issued_by(leaf, issuer):
-            return issuer
+    issuer = anchors.issuer_of(leaf, now)
+    if issuer is not None:
+        return issuer
     admitted = ", ".join(sorted({common_name(issuer.subject) for issuer in anchors.issuers}))
-    seen = common_name(leaf.issuer).encode("ascii", "replace").decode()[:120]
-    raise _refuse("PEER-EMETTEUR", f"Certificat emis par {seen!r} : seule l'autorite {admitted} est admise", seen)
+    seen = printable(common_name(leaf.issuer), 120)
+    raise _refuse("PEER-ISSUER", f'Certificat emis par "{seen}" : seule la cle de l\'autorite '
+                                 f"{printable(admitted, 160)} est admise", seen)
 
 
 def _check_dates(leaf: x509.Certificate, now: datetime) -> None:
     if now > leaf.not_valid_after_utc:
-        raise _refuse("PEER-EXPIRE", f"Certificat expire depuis le {leaf.not_valid_after_utc:%Y-%m-%d} : renouvelez-le")
+        raise _refuse("PEER-EXPIRED", f"Certificat expire depuis le {leaf.not_valid_after_utc:%Y-%m-%d} : renouvelez-le")
     if now < leaf.not_valid_before_utc:
-        raise _refuse("PEER-PAS-ENCORE", f"Certificat valable a partir du {leaf.not_valid_before_utc:%Y-%m-%d} seulement")
+        raise _refuse("PEER-NOT-YET", f"Certificat valable a partir du {leaf.not_valid_before_utc:%Y-%m-%d} seulement")
 
 
-def _check_usage(extensions: x509.Extensions, policy: PeerPolicy) -> None:
+def _check_extensions(extensions: x509.Extensions, policy: PeerPolicy) -> None:
     """Basic constraints, key usage, extended key usage, category, unknown critical extensions (RFC 5280 §4.2)."""
     for extension in extensions:
         value = extension.value
-        if isinstance(value, x509.BasicConstraints) and value.ca:
-            raise _refuse("PEER-USAGE", "Certificat d'autorite presente comme certificat de serveur")
-        if isinstance(value, x509.KeyUsage) and not value.digital_signature:
-            raise _refuse("PEER-USAGE", "Certificat sans usage digitalSignature")
-        if isinstance(value, x509.ExtendedKeyUsage):
+        if isinstance(value, x509.BasicConstraints):
+            if value.ca:
+                raise _refuse("PEER-CA", "Certificat d'autorite presente comme certificat de serveur")
+        elif isinstance(value, x509.KeyUsage):
+            if not value.digital_signature:
+                raise _refuse("PEER-USAGE", "Certificat sans usage de cle digitalSignature")
+            if value.key_cert_sign:
+                raise _refuse("PEER-CA", "Certificat dont la cle peut signer des certificats")
+        elif isinstance(value, x509.ExtendedKeyUsage):
             _check_eku(value, policy.eku)
-        if extension.oid == PRODUCT_CATEGORY and policy.production and isinstance(value, x509.UnrecognizedExtension) \
-                and value.value[-1:] >= b"\x80":
-            raise _refuse("PEER-CATEGORIE", "Certificat de TEST refuse en production")
+        elif extension.oid == PRODUCT_CATEGORY and policy.production:
+            _check_category(value)
         if extension.critical and extension.oid not in _UNDERSTOOD:
-            raise _refuse("PEER-USAGE", "Certificat avec une extension critique inconnue", extension.oid.dotted_string)
+            raise _refuse("PEER-CRITICAL", f"Certificat avec une extension critique inconnue ({extension.oid.dotted_string})")
 
 
 def _check_eku(usage: x509.ExtendedKeyUsage, wanted: str) -> None:
@@ -115,15 +129,28 @@ def _check_eku(usage: x509.ExtendedKeyUsage, wanted: str) -> None:
     server = ExtendedKeyUsageOID.SERVER_AUTH in usage
     client = ExtendedKeyUsageOID.CLIENT_AUTH in usage
     if not {"any": server or client, "server": server, "client": client}[wanted]:
-        raise _refuse("PEER-USAGE", f"Usage etendu du certificat inadapte (politique {wanted})")
+        name = {"any": "serverAuth ou clientAuth", "server": "serverAuth", "client": "clientAuth"}[wanted]
+        raise _refuse("PEER-EKU", f"Certificat sans usage etendu {name}")
 
 
-def _check_key(key: object) -> None:
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
+def _check_category(value: x509.ExtensionType) -> None:
+    """Refuse the TEST categories 80 to 8F, and a category that cannot be read (F3.11: OCTET STRING of one octet)."""
+    octets = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
+    if len(octets) != 3 or octets[:2] != b"\x04\x01" or octets[2] & 0x80:
+        raise _refuse("PEER-CATEGORY", f"Certificat de TEST (categorie {octets[-1:].hex() or '?'}) refuse en production")
+
+
+def _check_key(leaf: x509.Certificate) -> None:
+    text = f"Cle du certificat refusee : RSA de {MIN_RSA_BITS} a {MAX_RSA_BITS} bits, ou P-256, P-384, P-521"
+    try:
+        key = leaf.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise _refuse("PEER-KEY", text) from exc
+    if isinstance(key, rsa.RSAPublicKey) and MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         return
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1):
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
         return
-    raise _refuse("PEER-CLE", f"Cle du certificat trop faible ou inconnue : RSA {MIN_RSA_BITS} bits au moins")
+    raise _refuse("PEER-KEY", text)
 
 
 def _check_revocation(leaf: x509.Certificate, issuer: x509.Certificate, crls: CrlSet, now: datetime,
@@ -131,14 +158,16 @@ def _check_revocation(leaf: x509.Certificate, issuer: x509.Certificate, crls: Cr
     """Ask the issuer's CRL (ECO.1.1.6): revoked refuses for good, unknown refuses for now."""
     status = crls.status(leaf.serial_number, issuer, now, policy.crl_grace)
     if status is RevocationStatus.REVOKED:
-        raise _refuse("PEER-REVOQUE", f"Certificat revoque (numero de serie {leaf.serial_number:x})")
+        raise _refuse("PEER-REVOKED", f"Certificat revoque (numero de serie {leaf.serial_number:x})")
     if status is RevocationStatus.UNKNOWN:
-        raise UnknownRevocation("Etat de revocation inconnu : CRL absente ou expiree chez nous, reessayez", rule="PEER-CRL")
+        raise UnknownRevocation("Etat de revocation inconnu : CRL absente ou expiree chez nous, reessayez",
+                                rule="PEER-CRL-STALE")
 
 
 def _names(extensions: x509.Extensions, cn: str) -> tuple[str, ...]:
-    names = [cn] if cn else []
+    """Give the CN and the dNSNames, lower-case; wildcards name nobody here (spec §1.3: none in the list)."""
+    names = [cn]
     for extension in extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
-            names += [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)[:100]]
-    return tuple(dict.fromkeys(names))
+            names += [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)[:MAX_NAMES]]
+    return tuple(dict.fromkeys(name for name in names if name and "*" not in name))

@@ -3,15 +3,18 @@
 - Built only from nodes whose signature was verified (`signature.SignedContent`); this module checks shape, not origin.
 - Exact domain match, no wildcard, no inheritance; a domain may have several certificates, a certificate many domains.
 - One bad entry is skipped and told, never fatal (spec §1.3); the text of an element is read whole, and an element that
-  holds anything but text is a bad entry (a comment cannot split a name).
-- Look-ups are set membership, prepared once for each comparison mode.
+  holds anything but text is a bad entry (a comment or an instruction cannot split a name).
+- Look-ups are set membership, prepared once for each comparison mode. The value never changes: readers share it.
+
+Called by `services.trustkeeper` (reading) and `decisions` (asking); tests build lists with `build_whitelist`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from lxml import etree
 
@@ -23,7 +26,10 @@ from mssante.trust.names import DnMode, NameKey, name_key, parse_dn
 NAMESPACE = "https://listeblanche.mssante.fr/schema"
 MAX_ENTRIES = 200_000
 MAX_TEXT = 255  # the publisher's own limit of each field (F1.5)
-_FIELDS = ("Nom", "Description", "DNCertificatOperateur", "ResponsableContact", "SupportContact", "DateMAJ")
+_LEAD = f"{{{NAMESPACE}}}"
+_FIELDS = {_LEAD + name: name for name in (
+    "Nom", "Description", "DNCertificatOperateur", "ResponsableContact", "SupportContact", "DateMAJ")}
+_NOTHING: frozenset[NameKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +45,24 @@ class WhitelistEntry:
 
 @dataclass(frozen=True, slots=True)
 class SkippedEntry:
-    """A row that could not be used: its rank from 1 and the rule."""
+    """A row that could not be used: its rank from 1, the rule and the reason in words (no value of the row)."""
 
     rank: int
     rule: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Whitelist:
-    """A list in force. sha256: hex digest of the published file."""
+    """A list in force. sha256: hex digest of the published file. Made by `build_whitelist`."""
 
     generated_at: datetime
     sha256: str
-    entries: tuple[WhitelistEntry, ...]
-    skipped: tuple[SkippedEntry, ...]
-    _bound: Mapping[DnMode, Mapping[str, frozenset[NameKey]]] = field(repr=False)
-    _known: Mapping[DnMode, frozenset[NameKey]] = field(repr=False)
+    entries: tuple[WhitelistEntry, ...] = field(repr=False)
+    skipped: tuple[SkippedEntry, ...] = field(repr=False)
+    _bound: Mapping[DnMode, Mapping[str, frozenset[NameKey]]] = field(repr=False, compare=False)
+    _known: Mapping[DnMode, frozenset[NameKey]] = field(repr=False, compare=False)
+    _names: Mapping[str, tuple[DistinguishedName, ...]] = field(repr=False, compare=False)
 
     @property
     def entry_count(self) -> int:
@@ -64,21 +72,21 @@ class Whitelist:
     @property
     def domain_count(self) -> int:
         """Distinct domains."""
-        return len(self._bound[DnMode.STRICT])
+        return len(self._names)
 
     @property
     def name_counts(self) -> dict[str, int]:
-        """Distinct names: as written, and after normalisation in each mode."""
+        """Distinct names: as written (`raw`), and after normalisation in each mode (`strict`, `cn_ou`, `cn`)."""
         counts = {"raw": len({entry.operator_dn.text for entry in self.entries})}
         return counts | {mode.value: len(names) for mode, names in self._known.items()}
 
     def domains(self) -> frozenset[str]:
         """Give all domains."""
-        return frozenset(self._bound[DnMode.STRICT])
+        return frozenset(self._names)
 
     def knows_domain(self, domain: str) -> bool:
         """Tell whether a domain (lower-case A-label form) is listed."""
-        return domain in self._bound[DnMode.STRICT]
+        return domain in self._names
 
     def knows_name(self, name: DistinguishedName, mode: DnMode) -> bool:
         """Tell whether a certificate subject is listed for at least one domain (F1.18)."""
@@ -86,17 +94,38 @@ class Whitelist:
 
     def binds(self, domain: str, name: DistinguishedName, mode: DnMode) -> bool:
         """Tell whether a certificate subject is listed for this very domain (F1.18)."""
-        return bool(name.value("CN")) and name_key(name, mode) in self._bound[mode].get(domain, frozenset())
+        return bool(name.value("CN")) and name_key(name, mode) in self._bound[mode].get(domain, _NOTHING)
 
     def dns_for(self, domain: str) -> tuple[DistinguishedName, ...]:
         """Give the certificate subjects listed for a domain, in the list's order, without repeats."""
-        found = {entry.operator_dn.pairs: entry.operator_dn for entry in self.entries if entry.domain == domain}
-        return tuple(found.values())
+        return self._names.get(domain, ())
 
     def domains_of(self, name: DistinguishedName, mode: DnMode) -> frozenset[str]:
-        """Give the domains that a certificate subject may speak for."""
+        """Give the domains that a certificate subject may speak for (walks all domains: for screens, not for mail)."""
+        if not name.value("CN"):
+            return frozenset()
         key = name_key(name, mode)
         return frozenset(domain for domain, keys in self._bound[mode].items() if key in keys)
+
+
+def build_whitelist(entries: Iterable[WhitelistEntry], generated_at: datetime, sha256: str = "",
+                    skipped: Iterable[SkippedEntry] = ()) -> Whitelist:
+    """Give a list from its rows, with its look-up tables; exact repeats are harmless (spec §1.3)."""
+    rows = tuple(entries)
+    names: dict[str, dict[NameKey, DistinguishedName]] = {}
+    for entry in rows:
+        names.setdefault(entry.domain, {}).setdefault(entry.operator_dn.pairs, entry.operator_dn)
+    distinct = {name.pairs: name for found in names.values() for name in found.values()}
+    bound: dict[DnMode, Mapping[str, frozenset[NameKey]]] = {}
+    known: dict[DnMode, frozenset[NameKey]] = {}
+    for mode in DnMode:
+        keys = {pairs: name_key(name, mode) for pairs, name in distinct.items()}
+        bound[mode] = MappingProxyType({domain: frozenset([keys[pairs] for pairs in found])
+                                        for domain, found in names.items()})
+        known[mode] = frozenset(keys.values())
+    by_domain = {domain: tuple(found.values()) for domain, found in names.items()}
+    return Whitelist(generated_at, sha256, rows, tuple(skipped), MappingProxyType(bound), MappingProxyType(known),
+                     MappingProxyType(by_domain))
 
 
 def read_instant(text: str) -> datetime | None:
@@ -108,26 +137,27 @@ def read_instant(text: str) -> datetime | None:
 
 
 def _text(element: etree._Element) -> str:
+    """Give the whole text of an element, possibly empty. Raises InputFault when it holds more, or too much."""
     if len(element):
         raise InputFault("element holds more than text", rule="LB-ENTREE-FORME")
     text = (element.text or "").strip()
-    if not text or len(text) > MAX_TEXT:
-        raise InputFault("text is empty or too long", rule="LB-ENTREE-TEXTE")
+    if len(text) > MAX_TEXT:
+        raise InputFault("text is too long", rule="LB-ENTREE-TEXTE", remedy=f"at most {MAX_TEXT} characters")
     return text
 
 
 def _entry(element: etree._Element) -> WhitelistEntry:
     values: dict[str, str] = {}
     for child in element:
-        name = child.tag.removeprefix(f"{{{NAMESPACE}}}") if isinstance(child.tag, str) else ""
-        if name not in _FIELDS:
-            if not name:
-                raise InputFault("entry holds something else than elements", rule="LB-ENTREE-FORME")
+        if not isinstance(child.tag, str):
+            raise InputFault("entry holds something else than elements", rule="LB-ENTREE-FORME")
+        name = _FIELDS.get(child.tag)
+        if name is None:  # a later version of the list may add elements
             continue
         if name in values:
             raise InputFault("entry repeats an element", rule="LB-ENTREE-FORME")
-        values[name] = _text(child) if name in ("Nom", "DNCertificatOperateur") else (child.text or "").strip()[:MAX_TEXT]
-    if "Nom" not in values or "DNCertificatOperateur" not in values:
+        values[name] = _text(child)
+    if not values.get("Nom") or not values.get("DNCertificatOperateur"):
         raise InputFault("entry lacks its name or its certificate", rule="LB-ENTREE-FORME")
     operator_dn = parse_dn(values["DNCertificatOperateur"])
     if not operator_dn.value("CN"):
@@ -137,38 +167,33 @@ def _entry(element: etree._Element) -> WhitelistEntry:
 
 
 def _rows(root: etree._Element) -> tuple[datetime, Iterator[etree._Element]]:
-    lead = f"{{{NAMESPACE}}}"
-    if root.tag != lead + "ListeBlancheMSSante":
+    if root.tag != _LEAD + "ListeBlancheMSSante":
         raise InputFault("root element is not ListeBlancheMSSante", rule="LB-FORME", remedy="check whitelist_url")
-    dates = root.findall(lead + "DateDeGeneration")
-    lists = root.findall(lead + "ListeDomaines")
+    dates = root.findall(_LEAD + "DateDeGeneration")
+    lists = root.findall(_LEAD + "ListeDomaines")
     if len(dates) != 1 or len(lists) != 1:
         raise InputFault("list needs one DateDeGeneration and one ListeDomaines", rule="LB-FORME")
     generated_at = read_instant(_text(dates[0]))
     if generated_at is None:
-        raise InputFault("DateDeGeneration cannot be read", rule="LB-DATE")
-    return generated_at, iter(lists[0].findall(lead + "Domaine"))
+        raise InputFault("DateDeGeneration cannot be read", rule="LB-DATE", remedy="YYYY-MM-DDTHH:MM:SSZ")
+    return generated_at, lists[0].iterchildren(_LEAD + "Domaine")
 
 
 def parse_whitelist(root: etree._Element, sha256: str = "") -> Whitelist:
-    """Give the list that a verified root element holds. Raises InputFault (`LB-FORME`, `LB-DATE`, `LB-VIDE`, `LB-TAILLE`)."""
+    """Give the list that a verified root element holds; sha256: hex digest of the file it came in.
+
+    At most 200,000 rows of six texts of 255 characters. Raises InputFault (`LB-FORME`, `LB-DATE`, `LB-VIDE`, `LB-TAILLE`).
+    """
     generated_at, rows = _rows(root)
     entries: list[WhitelistEntry] = []
     skipped: list[SkippedEntry] = []
-    bound: dict[DnMode, dict[str, set[NameKey]]] = {mode: {} for mode in DnMode}
     for rank, row in enumerate(rows, 1):
         if rank > MAX_ENTRIES:
             raise InputFault("list has too many entries", rule="LB-TAILLE", remedy=f"at most {MAX_ENTRIES}")
         try:
-            entry = _entry(row)
+            entries.append(_entry(row))
         except InputFault as fault:
-            skipped.append(SkippedEntry(rank, fault.rule))
-            continue
-        entries.append(entry)
-        for mode in DnMode:
-            bound[mode].setdefault(entry.domain, set()).add(name_key(entry.operator_dn, mode))
+            skipped.append(SkippedEntry(rank, fault.rule, fault.public))
     if not entries:
         raise InputFault("list has no usable entry", rule="LB-VIDE", remedy="keep the last good list")
-    frozen = {mode: {domain: frozenset(keys) for domain, keys in names.items()} for mode, names in bound.items()}
-    known = {mode: frozenset(key for keys in names.values() for key in keys) for mode, names in frozen.items()}
-    return Whitelist(generated_at, sha256, tuple(entries), tuple(skipped), frozen, known)
+    return build_whitelist(entries, generated_at, sha256, skipped)

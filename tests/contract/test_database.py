@@ -18,14 +18,26 @@ from mssante.storage.interfaces import Acceptance, Filing, Stores
 class Gate:
     """Keeps the writer busy, so that units gather behind it."""
 
-    def __init__(self, stores: Stores) -> None:
-        self._open = threading.Event()
-        self.task = asyncio.ensure_future(stores.database.write(lambda tx: self._open.wait(30)))
+    def __init__(self) -> None:
+        self._entered, self._open = threading.Event(), threading.Event()
+
+    def _unit(self, tx: Any) -> None:
+        self._entered.set()
+        self._open.wait(30)
+
+    @classmethod
+    async def shut(cls, stores: Stores) -> Gate:
+        """Give a gate in which the writer stands, in a group of its own."""
+        gate = cls()
+        gate._task = asyncio.ensure_future(stores.database.write(gate._unit))
+        await asyncio.to_thread(gate._entered.wait, 30)
+        return gate
 
     async def release(self) -> None:
+        """Let the writer go on once started tasks have given their units."""
         await asyncio.sleep(0)
         self._open.set()
-        await self.task
+        await self._task
 
 
 async def count(stores: Stores, folder_id: int) -> int:
@@ -40,10 +52,8 @@ async def test_items_waiting_together_run_in_one_call(stores: Stores) -> None:
         calls.append(len(items))
         return [item * 10 for item in items]
 
-    gate = Gate(stores)
-    await asyncio.sleep(0)
+    gate = await Gate.shut(stores)
     waiting = [asyncio.ensure_future(stores.database.write_many(unit, number)) for number in range(20)]
-    await asyncio.sleep(0)
     await gate.release()
     assert await asyncio.gather(*waiting) == [number * 10 for number in range(20)]
     assert calls == [20]
@@ -51,11 +61,9 @@ async def test_items_waiting_together_run_in_one_call(stores: Stores) -> None:
 
 async def test_methods_of_one_store_are_one_function(stores: Stores, engine: Any) -> None:
     (box,) = await make_mailboxes(stores)
-    gate = Gate(stores)
-    await asyncio.sleep(0)
+    gate = await Gate.shut(stores)
     waiting = [asyncio.ensure_future(stores.database.write_many(stores.messages.accept, filed(box.inbox_id, f"m{number}")))
                for number in range(30)]
-    await asyncio.sleep(0)
     await gate.release()
     done = await asyncio.gather(*waiting)
     assert [one.filed[0].uid for one in done] == list(range(1, 31))
@@ -67,13 +75,11 @@ async def test_a_bad_item_never_refuses_its_neighbours(stores: Stores) -> None:
     wrong: Any = ("no engine stores this",)
     bad = Acceptance(replace(new_message("bad"), prefix=wrong), (Filing(box.inbox_id),), None, (event("bad"),))
     for beside in (False, True):  # alone in the group, and with another unit in it
-        gate = Gate(stores)
-        await asyncio.sleep(0)
+        gate = await Gate.shut(stores)
         items = [filed(box.inbox_id, f"g{beside}{number}") for number in range(4)]
         waiting = [asyncio.ensure_future(stores.database.write_many(stores.messages.accept, item))
                    for item in (*items[:2], bad, *items[2:])]
         other = asyncio.ensure_future(make_mailboxes(stores, 3)) if beside else None
-        await asyncio.sleep(0)
         await gate.release()
         done = await asyncio.gather(*waiting, return_exceptions=True)
         assert [isinstance(one, BaseException) for one in done] == [False, False, True, False, False]
@@ -92,11 +98,9 @@ async def test_units_that_fail_are_rolled_back_alone(stores: Stores) -> None:
         stores.messages.accept(tx, [item])
         raise LookupError("on purpose")
 
-    gate = Gate(stores)
-    await asyncio.sleep(0)
+    gate = await Gate.shut(stores)
     waiting = [asyncio.ensure_future(work) for work in (
         accept(stores, item), stores.database.write(failing), accept(stores, item), stores.database.write(failing))]
-    await asyncio.sleep(0)
     await gate.release()
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(one, LookupError) for one in done] == [False, True, False, True]
@@ -138,8 +142,7 @@ async def test_a_reader_sees_one_snapshot_and_never_writes(stores: Stores) -> No
 
 async def test_a_cancelled_caller_harms_nobody(stores: Stores) -> None:
     (box,) = await make_mailboxes(stores)
-    gate = Gate(stores)
-    await asyncio.sleep(0)
+    gate = await Gate.shut(stores)
     waiting = [asyncio.ensure_future(accept(stores, filed(box.inbox_id))) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[1].cancel()
@@ -175,10 +178,8 @@ async def test_a_full_disk_refuses_and_goes_on_afterwards(engine: Any, stores: S
             kept += 1
     assert 0 < kept < 100
     big = Acceptance(new_message("big", body=body), (Filing(box.inbox_id),))
-    gate = Gate(small)
-    await asyncio.sleep(0)
+    gate = await Gate.shut(small)
     waiting = [asyncio.ensure_future(small.database.write_many(small.messages.accept, big)) for _ in range(5)]
-    await asyncio.sleep(0)
     await gate.release()
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(one, StorageFull) for one in done)
@@ -216,10 +217,8 @@ async def test_a_failed_sync_stops_the_database_for_good(engine: Any) -> None:
         real.append((tx, tx._driver))
         tx._driver = FailingCommit(tx._driver, OSError(5, "Input/output error"))
 
-    gate = Gate(stores)
-    await asyncio.sleep(0)
+    gate = await Gate.shut(stores)
     waiting = [asyncio.ensure_future(stores.database.write(spoil)), asyncio.ensure_future(accept(stores, filed(box.inbox_id)))]
-    await asyncio.sleep(0)
     await gate.release()
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert [getattr(one, "rule", "") for one in done] == ["STORE-STOPPED"] * 2

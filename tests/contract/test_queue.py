@@ -45,6 +45,13 @@ async def test_claim_skips_busy_destinations_and_obeys_the_limit(stores: Stores)
     assert [one.destination for one in await claim(stores)] == ["d0.fr", "d2.fr", "d4.fr"]
 
 
+async def test_a_message_with_many_recipients_does_not_hide_the_next(stores: Stores) -> None:
+    await accept(stores, queued(*[f"r{number}@b.fr" for number in range(300)], name="wide"), queued("x@c.fr", name="next"))
+    (wide,) = await claim(stores, limit=2)
+    assert len(wide.recipients) == 300
+    assert [one.destination for one in await claim(stores, limit=2)] == ["c.fr"]
+
+
 async def test_a_crash_costs_one_lease(stores: Stores) -> None:
     await accept(stores, queued("a@b.fr"))
     (first,) = await claim(stores)

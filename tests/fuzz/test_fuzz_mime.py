@@ -11,7 +11,8 @@ from support import imap_sexp
 from mssante.errors import InputFault
 from mssante.model.address import MailAddress
 from mssante.protocol.mime.addresses import parse_addresses
-from mssante.protocol.mime.compose import Letter, check_from, encode_words, letter
+from mssante.protocol.mime.author import read_author
+from mssante.protocol.mime.compose import Letter, encode_words, letter
 from mssante.protocol.mime.headers import decode_words, parse_headers, read_headers
 from mssante.protocol.mime.imapview import body_of, facts
 from mssante.protocol.mime.parameters import parameter, parse_disposition, parse_media
@@ -99,7 +100,7 @@ def test_values_never_raise(value: bytes) -> None:
         assert decode_part(value, encoding) is not None
     parse_dsn(value)
     parse_mdn(value)
-    check_from(read_headers(b"From: " + value), MailAddress("a", "b.fr"))
+    read_author(read_headers(b"From: " + value))
 
 
 @settings(max_examples=200, deadline=None)
@@ -124,7 +125,7 @@ def test_letters_never_carry_an_injected_field(subject: str, name: str, text: st
         return
     headers = read_headers(raw)
     assert len(headers.fields) == 8 and b"\n" not in raw.replace(b"\r\n", b"")
-    assert check_from(headers, sender).matches
+    assert read_author(headers).is_only(sender)
 
 
 @settings(max_examples=150, deadline=None)

@@ -15,8 +15,8 @@ Who calls what (every function is pure: no IO, no clock; `now`/`date` is an argu
   | None`, `section_bytes(message, root, section) -> bytes | None`, `decode_part(data, encoding) -> bytes | None`,
   `decode_text(data, charset) -> str`.
 - `mime.compose`: `add_missing(header, date=, domain=, trace_id=) -> bytes`, `received_line(ReceivedFrom) -> bytes`,
-  `return_path_line(sender) -> bytes`, `letter(Letter) -> bytes`, `from_addresses(headers)`,
-  `check_from(headers, envelope_sender) -> FromFacts`.
+  `return_path_line(sender) -> bytes`, `letter(Letter) -> bytes`.
+- author: `read_author(headers) -> Author`.
 
 What never happens here: stdlib `email` on outside input, regular expressions that backtrack, an exception out of a
 reader.

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mssante.errors import InputFault
-from mssante.model.address import MailAddress, parse_envelope_address
-from mssante.protocol.mime.addresses import parse_addresses
+from mssante.model.address import MailAddress
 from mssante.protocol.mime.dates import format_date
-from mssante.protocol.mime.headers import Headers, read_headers
+from mssante.protocol.mime.headers import read_headers
 
 MAX_FROM_ADDRESSES = 100
 _LINE = 76  # RFC 2045 §6.8
@@ -75,19 +74,6 @@ class Letter:
     sender_name: str = ""
     attachments: tuple[Attachment, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FromFacts:
-    """Who a message says it is from. fields: number of From fields; unreadable: entries that are no plain address.
-
-    matches: exactly one From field with exactly one address, which is the envelope sender.
-    """
-
-    fields: int
-    addresses: tuple[MailAddress, ...]
-    unreadable: int
-    matches: bool
 
 
 def check_value(name: str, value: str) -> str:
@@ -202,39 +188,6 @@ def return_path_line(sender: MailAddress | None) -> bytes:
     """Give the Return-Path line of a final delivery (RFC 5321 §4.4); `<>` for the null sender."""
     text = "" if sender is None else check_value("Return-Path", str(sender))
     return f"Return-Path: <{text}>\r\n".encode()
-
-
-def from_addresses(headers: Headers) -> tuple[MailAddress, ...]:
-    """Give every address of every From field that is a plain mail address, in order."""
-    return _read_from(headers)[0]
-
-
-def check_from(headers: Headers, envelope_sender: MailAddress | None) -> FromFacts:
-    """Tell who stands in From, for the rule login = envelope sender = From (RELIABILITY §2 sender identity).
-
-    Two fields, two addresses, a group, or an address that is not plain never match. Never raises.
-    """
-    addresses, unreadable = _read_from(headers)
-    fields = headers.count(b"from")
-    single = fields == 1 and len(addresses) == 1 and unreadable == 0 and not headers.truncated
-    matches = single and envelope_sender is not None and addresses[0].key == envelope_sender.key
-    return FromFacts(fields, addresses, unreadable, matches)
-
-
-def _read_from(headers: Headers) -> tuple[tuple[MailAddress, ...], int]:
-    addresses: list[MailAddress] = []
-    unreadable = 0
-    for value in headers.all(b"from")[:MAX_FROM_ADDRESSES]:
-        for entry in parse_addresses(value)[:MAX_FROM_ADDRESSES]:
-            if entry.domain is None or entry.local is None or entry.route:
-                unreadable += 1
-                continue
-            try:
-                text = (entry.local + b"@" + entry.domain).decode("utf-8")
-                addresses.append(parse_envelope_address(text, utf8=True))
-            except (InputFault, UnicodeError):
-                unreadable += 1
-    return tuple(addresses), unreadable
 
 
 def base64_lines(content: bytes) -> bytes:

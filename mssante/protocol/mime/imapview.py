@@ -19,6 +19,7 @@ from mmap import mmap
 
 from mssante.model.message import MessageFacts
 from mssante.protocol.mime.addresses import HeaderAddress, parse_addresses
+from mssante.protocol.mime.author import read_author
 from mssante.protocol.mime.dates import parse_date
 from mssante.protocol.mime.headers import Headers, decode_raw, decode_words, message_id, parse_headers
 from mssante.protocol.mime.parameters import parse_disposition
@@ -178,5 +179,6 @@ def facts(body: bytes | memoryview | mmap, *, prefix: bytes = b"", limits: Limit
         envelope=_envelope(headers, sender_from),
         bodystructure=_structure(root, True),
         received_count=own.count(b"received"),
+        author=read_author(own),
     )
 

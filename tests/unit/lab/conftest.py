@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,18 @@ from mssante.lab.build import BuildOrder, build
 from mssante.lab.manifest import Lab
 from mssante.lab.plan import HOST, all_ports
 from mssante.lab.processes import busy_ports
+from mssante.lang import language, set_language
 
 CSV = "operator,local_part,type,password\nbeta,u0,PER,bench\nalpha,big,ORG,bench\n"
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """The tests read the English sentences; one of them checks that the French ones are there."""
+    before = language()
+    set_language("en")
+    yield
+    set_language(before)
 
 
 def free_base_port() -> int:

@@ -65,7 +65,7 @@ def test_same_input_same_octets(accounts: list[Account]) -> None:
 def test_person_is_found_by_exact_address(accounts: list[Account]) -> None:
     resources = fhir_resources(accounts)
     search = parse_search({"mailbox-mss:exact": "Claire.Martin@alpha.mssante.test"})
-    bundle = search_bundle("Practitioner", resources["Practitioner"], search, BASE)
+    bundle = search_bundle("Practitioner", resources["Practitioner"], search, base_url=BASE)
     assert (bundle["type"], bundle["total"]) == ("searchset", 1)
     resource = bundle["entry"][0]["resource"]
     assert resource["identifier"][0] == {"use": "official", "system": "urn:oid:1.2.250.1.71.4.2.1",
@@ -80,7 +80,7 @@ def test_person_is_found_by_exact_address(accounts: list[Account]) -> None:
 def test_org_and_app_share_the_organization_of_their_structure(accounts: list[Account]) -> None:
     resources = fhir_resources(accounts)
     search = parse_search({"mailbox-mss:exact": "resultats@alpha.mssante.test"})
-    found = search_bundle("Organization", resources["Organization"], search, BASE)["entry"][0]["resource"]
+    found = search_bundle("Organization", resources["Organization"], search, base_url=BASE)["entry"][0]["resource"]
     assert {one["value"] for one in found["telecom"]} == {"secretariat.cardio@alpha.mssante.test",
                                                           "resultats@alpha.mssante.test"}
 
@@ -88,7 +88,7 @@ def test_org_and_app_share_the_organization_of_their_structure(accounts: list[Ac
 def test_nobody_found_is_an_empty_bundle(accounts: list[Account]) -> None:
     search = parse_search({"mailbox-mss:exact": "279035121518989@patient.mssante.test"})
     for kind, resources in fhir_resources(accounts).items():
-        bundle = search_bundle(kind, resources, search, BASE)
+        bundle = search_bundle(kind, resources, search, base_url=BASE)
         assert bundle["total"] == 0 and "entry" not in bundle
 
 
@@ -97,13 +97,13 @@ def test_modifiers_and_identifier(accounts: list[Account]) -> None:
 
     def total(**fields: str) -> int:
         query = {name.replace("_", "-", 1).replace("__", ":"): value for name, value in fields.items()}
-        return int(search_bundle("Practitioner", people, parse_search(query), BASE)["total"])
+        return int(search_bundle("Practitioner", people, parse_search(query), base_url=BASE)["total"])
 
     assert total(mailbox_mss="paul.") == 1
     assert total(mailbox_mss__contains="user0001") == 2
-    assert search_bundle("Practitioner", people,
-                         parse_search({"identifier": "urn:oid:1.2.250.1.71.4.2.1|899700000011"}), BASE)["total"] == 1
-    assert search_bundle("Practitioner", people, parse_search({"identifier": "urn:other|899700000011"}), BASE)["total"] == 0
+    for system, count in (("urn:oid:1.2.250.1.71.4.2.1", 1), ("urn:other", 0)):
+        search = parse_search({"identifier": f"{system}|899700000011"})
+        assert search_bundle("Practitioner", people, search, base_url=BASE)["total"] == count
 
 
 def test_pages_follow_each_other(accounts: list[Account]) -> None:
@@ -111,7 +111,7 @@ def test_pages_follow_each_other(accounts: list[Account]) -> None:
     seen: list[str] = []
     offset, pages = 0, 0
     while True:
-        bundle = search_bundle("Practitioner", people, Search(count=2, offset=offset), BASE)
+        bundle = search_bundle("Practitioner", people, Search(count=2, offset=offset), base_url=BASE)
         seen += [one["resource"]["id"] for one in bundle["entry"]]
         pages += 1
         following = [one["url"] for one in bundle["link"] if one["relation"] == "next"]

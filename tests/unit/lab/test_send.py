@@ -17,6 +17,7 @@ from mssante.lab.manifest import Lab
 from mssante.lab.send import compare, compose, find_reader, read_cda
 from mssante.model.mailbox import MailboxType
 
+TO = "paul.durand@beta.mssante.test"
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
 SENDER = Account("claire.martin@alpha.mssante.test", MailboxType.PER, "x", "y", "899700000011", "Claire MARTIN")
 PREFIX = b"Return-Path: <a@b.test>\r\nReceived: from x\r\n by y;\r\n date\r\n"
@@ -36,7 +37,7 @@ def test_any_other_difference_is_seen(read: bytes) -> None:
 
 
 def test_demonstration_letter_is_a_structured_message() -> None:
-    raw, message_id, attachments, remarks = compose(read_cda(None), SENDER, "paul.durand@beta.mssante.test", NOW)
+    raw, message_id, attachments, remarks = compose(read_cda(None), SENDER, recipient=TO, now=NOW)
     message = email.message_from_bytes(raw, policy=default)
     assert message["Message-ID"] == message_id
     assert message["Subject"].startswith("XDM/1.0/DDM+") and "EXEMPLE-LABO" in message["Subject"]
@@ -53,7 +54,7 @@ def test_every_public_cda_makes_a_letter(shared_dir: Path) -> None:
     paths = sorted((shared_dir / "data" / "cda").glob("*.xml"))
     assert len(paths) == 23
     for path in paths:
-        raw, message_id, _, _ = compose(read_cda(path), SENDER, "paul.durand@beta.mssante.test", NOW)
+        raw, message_id, _, _ = compose(read_cda(path), SENDER, recipient=TO, now=NOW)
         assert message_id.encode() in raw and b"IHE_XDM.ZIP" in raw
 
 

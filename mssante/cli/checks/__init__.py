@@ -1,0 +1,1 @@
+"""The controls of `mssante check`: each gives findings as values; `mssante.cli.check` orders and prints them."""

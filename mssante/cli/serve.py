@@ -1,0 +1,37 @@
+"""`mssante serve CONFIG`: run the operator in the foreground, JSON log on standard output, until SIGTERM.
+
+Reads the configuration before anything heavy is loaded, so that a bad one is told at once. An end by SIGTERM or Ctrl-C is an
+orderly stop with exit code 0; what a service task died of is a fault, exit code 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mssante.cli.common import DEFAULT_CONFIG
+from mssante.config.load import load_config
+
+SWITCH_INTERVAL = 0.0005  # the writer thread takes the GIL back at each SQLite step: 5 ms by default is far too long
+
+
+def serve(config: Annotated[Path, typer.Argument(
+        metavar="[DIR]", help="Dossier de configuration (configuration folder)")] = DEFAULT_CONFIG) -> None:
+    """Sert jusqu'à SIGTERM (serves until SIGTERM)."""
+    loaded = load_config(config)
+    import structlog
+    import uvloop
+
+    from mssante.app import Operator
+    from mssante.observability.logging import configure
+
+    configure(loaded.operator.log.level)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        uvloop.run(Operator(loaded).run())
+    except Exception:
+        structlog.get_logger("serve").critical("died", exc_info=True)  # whole in the log; the command line tells one line
+        raise

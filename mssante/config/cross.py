@@ -1,0 +1,94 @@
+"""Checks that look at two keys at once, or at what a text means: run after the model accepted both files.
+
+Gives problems as values (key, value, what is wrong, remedy); `load.py` turns them into lines. Never opens a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from mssante.config.model import DomainsConfig, ListenSection, OperatorConfig, RelaySection, split_hostport
+from mssante.errors import InputFault
+from mssante.lang import say
+from mssante.model.address import normalise_domain
+
+Problem = tuple[str, str, str, str]  # key, value, what is wrong, remedy
+
+
+def cross_problems(section: OperatorConfig | DomainsConfig) -> list[Problem]:
+    """Give the problems of one file, none when it can be used."""
+    if isinstance(section, DomainsConfig):
+        return list(_host("citizen.domain", section.citizen.domain))
+    return [*_host("operator.hostname", section.operator.hostname), *_doors(section.listen), *_pairs(section),
+            *_urls(section), *_relay(section.relay)]
+
+
+def _host(key: str, value: str) -> Iterator[Problem]:
+    try:
+        normalise_domain(value)
+    except InputFault:
+        yield (key, repr(value), say("ce n'est pas un nom de domaine", "this is not a domain name"),
+               say("écrivez un nom comme mta.exemple.mssante.fr", "write a name such as mta.example.mssante.fr"))
+
+
+def _doors(listen: ListenSection) -> Iterator[Problem]:
+    """Two doors cannot share one address; port 0 (any free port) may stand many times."""
+    seen: dict[str, str] = {}
+    for name in ListenSection.model_fields:
+        address = getattr(listen, name)
+        if not address or split_hostport(address)[1] == 0:
+            continue
+        if address in seen:
+            yield (f"listen.{name}", repr(address),
+                   say(f"déjà pris par listen.{seen[address]}", f"taken by listen.{seen[address]} already"),
+                   say("donnez à chaque porte son adresse:port, ou \"\" pour la fermer",
+                       "give each door its own address:port, or \"\" to close it"))
+        seen.setdefault(address, name)
+
+
+def _pairs(section: OperatorConfig) -> Iterator[Problem]:
+    tls = section.tls
+    for given, absent, present in ((tls.client_certificate, "client_key", "client_certificate"),
+                                   (tls.client_key, "client_certificate", "client_key")):
+        if given is not None and getattr(tls, absent) is None:
+            yield (f"tls.{absent}", "", say(f"clé absente alors que tls.{present} est donnée",
+                                            f"key is missing though tls.{present} is given"),
+                   say("donnez les deux, ou aucune", "give both, or none"))
+
+
+def _urls(section: OperatorConfig) -> Iterator[Problem]:
+    """The list comes over HTTPS against pinned anchors (RQ-DL); CRLs are signed and published over HTTP."""
+    if not section.trust.whitelist_url.startswith("https://"):
+        yield ("trust.whitelist_url", repr(section.trust.whitelist_url), say("ce n'est pas une adresse https",
+                                                                            "this is not an https address"),
+               say("écrivez https://…", "write https://…"))
+    for rank, url in enumerate(section.trust.crl_urls, 1):
+        if not url.startswith(("http://", "https://")):
+            yield (f"trust.crl_urls#{rank}", repr(url), say("ce n'est pas une adresse http", "this is not an http address"),
+                   say("écrivez http://… ou https://…", "write http://… or https://…"))
+
+
+def _relay(relay: RelaySection) -> Iterator[Problem]:
+    if relay.first_retry_seconds > relay.max_retry_seconds:
+        yield ("relay.first_retry_seconds", str(relay.first_retry_seconds),
+               say(f"plus que relay.max_retry_seconds = {relay.max_retry_seconds}",
+                   f"above relay.max_retry_seconds = {relay.max_retry_seconds}"),
+               say("baissez le premier délai ou augmentez le second", "lower the first delay or raise the second"))
+    for rank, server in enumerate(relay.dns_servers, 1):
+        try:
+            host, _ = split_hostport(server)
+            ip_address(host)
+        except ValueError:
+            yield (f"relay.dns_servers#{rank}", repr(server), say("ce n'est pas une adresse IP avec son port",
+                                                                 "this is not an IP address with its port"),
+                   say("écrivez 192.0.2.53:53 ou [2001:db8::53]:53", "write 192.0.2.53:53 or [2001:db8::53]:53"))
+    for domain, route in relay.routes.items():
+        yield from _host(f'relay.routes."{domain}"', domain)
+        try:
+            split_hostport(route)
+        except ValueError:
+            yield (f'relay.routes."{domain}"', repr(route), say("port au-delà de 65535", "port is above 65535"),
+                   say("écrivez un port de 1 à 65535", "write a port from 1 to 65535"))
+    for domain in relay.size_limits:
+        yield from _host(f'relay.size_limits."{domain}"', domain)

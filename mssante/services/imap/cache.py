@@ -1,0 +1,137 @@
+"""Encoded FETCH answers of open folders, within one byte budget for the process.
+
+- Two kinds: per message, ENVELOPE and BODYSTRUCTURE as stored at ingest (they never change); per block of rows, whole lines
+  of cheap items (UID, FLAGS, INTERNALDATE, RFC822.SIZE, MODSEQ), forgotten as soon as a row of the block changes.
+- A cache is only ever a copy: dropping it costs time, never truth.
+- When the budget is full, the caches of the folders used least recently are dropped first; what still does not fit is not
+  kept.
+- Used by `services/imap/view.py` and `fetch.py`, on the event loop's thread only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from mssante.model.message import StoredMessage
+
+BLOCK_ROWS = 1024
+_OVERHEAD = 250  # octets that a cached message costs beside its texts: two bytes objects, a tuple, a dictionary slot
+
+Texts = tuple[bytes, bytes]
+BlockKey = tuple[int, int, int]
+
+
+class CacheBudget:
+    """How many octets all caches may hold together."""
+
+    __slots__ = ("_caches", "limit", "used")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit = limit_bytes
+        self.used = 0
+        self._caches: OrderedDict[int, ViewCache] = OrderedDict()
+
+    def touch(self, cache: ViewCache) -> None:
+        """Note that a cache was just used."""
+        self._caches[id(cache)] = cache
+        self._caches.move_to_end(id(cache))
+
+    def leave(self, cache: ViewCache) -> None:
+        """Forget a cache that was dropped."""
+        self._caches.pop(id(cache), None)
+
+    def admit(self, cache: ViewCache, size: int) -> bool:
+        """Make room for `size` octets by dropping other caches, oldest use first; give False when there is none."""
+        if size > self.limit:
+            return False
+        for other in list(self._caches.values()):
+            if self.used + size <= self.limit:
+                break
+            if other is not cache:
+                other.clear()
+        if self.used + size > self.limit:
+            return False
+        self.used += size
+        return True
+
+
+class ViewCache:
+    """Encoded answers of one folder."""
+
+    __slots__ = ("_blocks", "_budget", "_held", "_texts", "words")
+
+    def __init__(self, budget: CacheBudget) -> None:
+        self._budget = budget
+        self._texts: dict[int, Texts] = {}
+        self._blocks: dict[BlockKey, bytes] = {}
+        self._held = 0
+        self.words: dict[int, dict[str, str]] = {}  # message id -> folded header values, for SEARCH
+
+    def clear(self) -> None:
+        """Drop everything and give the octets back."""
+        self._texts.clear()
+        self._blocks.clear()
+        self.words.clear()
+        self._budget.used -= self._held
+        self._held = 0
+        self._budget.leave(self)
+
+    def _admit(self, size: int) -> bool:
+        if not self._budget.admit(self, size):
+            return False
+        self._held += size
+        self._budget.touch(self)
+        return True
+
+    # ------------------------------------------------------------------------------------------ per message
+
+    def missing(self, message_ids: list[int]) -> list[int]:
+        """Give the ids whose texts are not held."""
+        texts = self._texts
+        return [key for key in message_ids if key not in texts]
+
+    def texts(self, message_ids: list[int], loaded: dict[int, Texts]) -> list[Texts | None]:
+        """Give (envelope, bodystructure) for each id, from what was just loaded or from what is held."""
+        if not loaded:
+            return list(map(self._texts.get, message_ids))
+        held = self._texts
+        return [loaded.get(key) or held.get(key) for key in message_ids]
+
+    def keep(self, contents: list[StoredMessage]) -> dict[int, Texts]:
+        """Hold the texts of these messages as far as the budget goes; give them by id in any case."""
+        loaded = {content.id: (content.envelope, content.bodystructure) for content in contents}
+        size = sum(len(one) + len(two) + _OVERHEAD for one, two in loaded.values())
+        if self._admit(size):
+            self._texts.update(loaded)
+        return loaded
+
+    def keep_words(self, words: dict[int, dict[str, str]]) -> None:
+        """Hold folded header values as far as the budget goes."""
+        size = sum(600 + 2 * sum(map(len, fields.values())) for fields in words.values())
+        if self._admit(size):
+            self.words.update(words)
+
+    # ------------------------------------------------------------------------------------------ per block
+
+    def block(self, key: BlockKey) -> bytes | None:
+        """Give the lines of a block: key is (items, first row, row after the last)."""
+        return self._blocks.get(key)
+
+    def keep_block(self, key: BlockKey, lines: bytes) -> None:
+        """Hold the lines of a block, if they fit."""
+        if self._admit(len(lines) + 100):
+            self._blocks[key] = lines
+
+    def forget_blocks(self) -> None:
+        """An expunge moved numbers: no block is right any more."""
+        self._release(list(self._blocks))
+
+    def forget_flags(self, index: int) -> None:
+        """The flags or modseq of one row changed."""
+        if self._blocks:
+            self._release([key for key in self._blocks if key[1] <= index < key[2]])
+
+    def _release(self, keys: list[BlockKey]) -> None:
+        freed = sum(len(self._blocks.pop(key)) + 100 for key in keys)
+        self._held -= freed
+        self._budget.used -= freed

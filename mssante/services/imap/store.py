@@ -1,0 +1,60 @@
+"""STORE and UID STORE (RFC 9051 §6.4.6, RFC 7162 §3.1.3): one write for the whole set, flag arithmetic done in SQL.
+
+- The client is told the new flags of each message, unless `.SILENT`; with CONDSTORE a silent STORE still tells MODSEQ.
+- Messages changed by someone since UNCHANGEDSINCE are left as they are and named by MODIFIED, in the numbering asked.
+- Two clients that change flags at the same moment lose nothing: no flag is read before it is written.
+Called through `dispatch.py`.
+"""
+
+from __future__ import annotations
+
+from mssante.protocol.imap.faults import CommandRefused
+from mssante.protocol.imap.numset import NumSet
+from mssante.protocol.imap.values import Completion, Condition, Store
+from mssante.services.imap.flagging import change_flags
+from mssante.services.imap.selection import Picked
+from mssante.services.imap.session import Answer, Session
+from mssante.storage.interfaces import FlagChange
+
+
+async def store(session: Session, value: Store) -> Answer:
+    """Change flags; give a FETCH line a message unless silent."""
+    session.writable()
+    if len(value.keywords) > session.services.settings.keywords_per_message:
+        raise CommandRefused("too many keywords", code="LIMIT")
+    picked = session.pick(value.numbers, uid=value.uid)
+    answer = Answer(expunges=value.uid)
+    refused: list[int] = []
+    if len(picked):
+        change = FlagChange(str(value.mode), value.flags, value.keywords, value.unchanged_since)
+        _, refused = await change_flags(session, list(picked.uids()), change, tell=False)
+        answer.data = _lines(session, picked, value, set(refused))
+    answer.completion = _completion(session, picked, value, refused)
+    return answer
+
+
+def _lines(session: Session, picked: Picked, value: Store, refused: set[int]) -> list[bytes]:
+    """Give the FETCH lines of what was changed; flags are those of the view, already up to date."""
+    view, cursor = session.opened()
+    out: list[bytes] = []
+    for uid in picked.uids():
+        number, row = view.number_of(cursor, uid), view.index_of(uid)
+        if uid in refused or not number or row < 0:
+            continue
+        if not value.silent:
+            out.append(session.flag_line(number, row))
+        elif session.wire.condstore:  # RFC 7162 §3.1.3: the new MODSEQ is told even when silent
+            out.append(b"* %d FETCH (UID %d MODSEQ (%d))\r\n" % (number, uid, view.table.modseqs[row]))
+    return out
+
+
+def _completion(session: Session, picked: Picked, value: Store, refused: list[int]) -> Completion:
+    """End with OK, [MODIFIED set] or NO [EXPUNGEISSUED]."""
+    if refused:  # RFC 7162 §3.1.3
+        view, cursor = session.opened()
+        names = refused if value.uid else [view.number_of(cursor, uid) for uid in refused]
+        return Completion(text="conditional STORE failed for some messages",
+                          code=b"MODIFIED " + NumSet.of(sorted(name for name in names if name)).encode())
+    if picked.missing:
+        return Completion(Condition.NO, "some of the messages no longer exist", b"EXPUNGEISSUED")
+    return Completion(text="STORE completed")

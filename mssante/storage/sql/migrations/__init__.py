@@ -1,0 +1,1 @@
+"""Alembic revisions, run by `mssante.storage.sql.schema`; nothing else reads them."""

@@ -1,0 +1,48 @@
+"""The doorbell: coalescing, unsubscribing, listeners that fail."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mssante.services.doorbell import Doorbell
+
+
+async def test_rings_of_one_turn_are_one_call_with_the_highest_modseq() -> None:
+    doorbell, heard = Doorbell(), list[int]()
+    doorbell.subscribe(1, heard.append)
+    for modseq in (3, 7, 5):
+        doorbell.ring(1, modseq)
+    doorbell.ring(2, 9)
+    assert heard == []
+    await asyncio.sleep(0)
+    assert heard == [7]
+    doorbell.ring(1, 8)
+    await asyncio.sleep(0)
+    assert heard == [7, 8]
+
+
+async def test_unsubscribing_is_safe_twice_and_during_a_ring() -> None:
+    doorbell, heard = Doorbell(), list[int]()
+    end = doorbell.subscribe(1, heard.append)
+    doorbell.ring(1, 3)
+    end()
+    end()
+    await asyncio.sleep(0)
+    assert heard == []
+    assert doorbell.listeners(1) == 0
+
+
+async def test_a_listener_that_fails_does_not_silence_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    doorbell, heard = Doorbell(), list[int]()
+
+    def broken(modseq: int) -> None:
+        raise RuntimeError("broken")
+
+    doorbell.subscribe(1, broken)
+    doorbell.subscribe(1, heard.append)
+    doorbell.ring(1, 3)
+    await asyncio.sleep(0)
+    assert heard == [3]
+    assert "doorbell listener failed" in caplog.text
