@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from mssante.endpoints.imap import ImapEndpoint
 from mssante.endpoints.listeners import Door, listen_on, server_context, sweep_forever
 from mssante.endpoints.smtp_base import SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
+from mssante.errors import OperatorFault
 from mssante.model.journal import JournalKind
 from mssante.services.accounts import Accounts
 from mssante.services.addressbook import AddressBook
@@ -57,11 +58,14 @@ DRAIN_SECONDS = 10.0
 WORKERS = 4  # scans of large bodies, argon2, file writes: two cores, and file writes wait for the disk
 
 
-def open_storage(config: Config) -> Stores:
-    """Open database and blobs of a configuration. Raises MssFault when the schema is newer than this program."""
+def open_storage(config: Config, on_fatal: Callable[[BaseException], None] | None = None) -> Stores:
+    """Open database and blobs of a configuration. Raises MssFault when the schema is newer than this program.
+
+    on_fatal: called from the writer's thread when a commit or a sync failed: nothing can be promised any more.
+    """
     storage = config.operator.storage
     return open_stores(config.storage_url, config.path(storage.blobs),
-                       StorageOptions(reserve_bytes=storage.reserve_bytes))
+                       StorageOptions(reserve_bytes=storage.reserve_bytes, on_fatal=on_fatal))
 
 
 @asynccontextmanager
@@ -114,6 +118,7 @@ class Operator:
         self._imap: ImapEndpoint | None = None
         self._imap_servers: list[asyncio.Server] = []
         self._admin: AdminHttp | None = None
+        self._failed = False
 
     # ------------------------------------------------------------ building
 
@@ -173,6 +178,7 @@ class Operator:
         context = server_context(path(certificate), path(key), path(operator.trust.anchors) if operator_port else None)
         return SmtpSettings(
             operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port,
+            contact=operator.operator.contact,
             message_bytes=limits.message_bytes, recipients=limits.recipients, commands=limits.session_commands,
             errors=limits.errors_per_session, handshake_seconds=limits.handshake_seconds,
             command_seconds=limits.command_seconds, data_seconds=limits.data_seconds)
@@ -219,10 +225,16 @@ class Operator:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises what a service task died of."""
-        stores = open_storage(self._config)
-        parts = self._parts = self._build(stores)
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
+
+        def storage_failed(cause: BaseException) -> None:
+            log.critical("storage_failed", cause=type(cause).__name__)
+            self._failed = True
+            loop.call_soon_threadsafe(stop.set)
+
+        stores = open_storage(self._config, storage_failed)
+        parts = self._parts = self._build(stores)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         try:
@@ -236,6 +248,8 @@ class Operator:
             await self._serve(parts, stop)
         finally:
             await self._shut(parts)
+        if self._failed:
+            raise OperatorFault("storage failed: the process stops", rule="STORE-STOPPED", remedy="check the disk, start again")
 
     async def _serve(self, parts: _Parts, stop: asyncio.Event) -> None:
         services = [asyncio.ensure_future(work) for work in (

@@ -31,7 +31,6 @@ Page écrite par `python -m mssante.config.document` d'après `mssante/config/mo
 
 # what the fields do not say of themselves
 _SENSES = {
-    "operator.language": "Langue de l'opérateur",
     "tls.operator_certificate": "Certificat IGC-Santé SERV SSL (PEM), suivi de celui de son autorité",
     "tls.operator_key": "Sa clé privée (PEM sans mot de passe, mode 0600)",
     "tls.client_key": "Clé de `client_certificate` ; les deux ou aucune",

@@ -38,7 +38,6 @@ class OperatorSection(Section):
     name: str = Field(description="Nom court de l'opérateur, pour les journaux")
     hostname: str = Field(description="Nom annoncé en EHLO : le CN du certificat serveur")
     contact: str = Field(default="", description="Adresse du support, citée dans les refus")
-    language: Literal["fr", "en"] = "fr"
     production: bool = Field(default=False, description="Refuse les certificats de TEST (catégorie 8x)")
 
 
@@ -128,7 +127,6 @@ class RelaySection(Section):
     smtp_port: int = 25
     smtp_srv: bool = Field(default=False, description="Demande le port à _smtp._tcp.<hôte MX> : bancs sans port 25")
     allow_private: bool = Field(default=False, description="Admet les adresses privées et locales des MX")
-    check_hostname: bool = Field(default=False, description="Compare aussi le nom du MX au certificat (spec §2.2)")
     first_retry_seconds: int = Field(default=300, ge=1)
     max_retry_seconds: int = Field(default=14400, ge=1)
     delay_notice_hours: float = 4

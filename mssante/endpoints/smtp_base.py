@@ -46,12 +46,13 @@ SWALLOW_FACTOR = 4  # a content that goes on beyond this many times the size lim
 
 @dataclass(frozen=True, slots=True)
 class SmtpSettings:
-    """What one door offers. implicit_tls: TLS from the first octet (465)."""
+    """What one door offers. implicit_tls: TLS from the first octet (465); contact: support address told to refused peers."""
 
     hostname: str
     tls: ssl.SSLContext
     implicit_tls: bool = False
     offers_auth: bool = False
+    contact: str = ""
     message_bytes: int = 30 * 1024 * 1024
     recipients: int = 200
     commands: int = 20_000

@@ -46,7 +46,7 @@ class HardenedSmtp(SmtpLoop):
         if not argument or len(argument) > 255:
             raise ReplyFault(replies.SYNTAX)
         if self.state.refused is not None:
-            self._end(self.state.refused.reply)
+            self._turn_away(self.state.refused)
             return
         self._forget_transaction()
         self._greeted(argument, extended=True)
@@ -59,11 +59,18 @@ class HardenedSmtp(SmtpLoop):
         if not argument or len(argument) > 255:
             raise ReplyFault(replies.SYNTAX)
         if self.state.refused is not None:
-            self._end(self.state.refused.reply)
+            self._turn_away(self.state.refused)
             return
         self._forget_transaction()
         self._greeted(argument, extended=False)
         self._out.append(f"250 {self.settings.hostname}\r\n".encode())
+
+    def _turn_away(self, refusal: Refuse) -> None:
+        """Tell a peer that trust refused why, and whom to ask; then close."""
+        reply = refusal.reply
+        if self.settings.contact:
+            reply = SmtpReply(reply.code, reply.enhanced, f"{reply.text}\nContact : {self.settings.contact}", reply.rule)
+        self._end(reply)
 
     def _greeted(self, name: str, *, extended: bool) -> None:
         """Keep the greeting where aiosmtpd's inherited verbs look for it, and in our state."""

@@ -15,6 +15,7 @@ from mssante.errors import InputFault
 MAX_DEPTH = 100
 MAX_ELEMENTS = 2_000_000
 LIBXML_TEXT_LIMIT = 10_000_000  # libxml2 refuses longer text nodes (a PDF in a CDA) unless told; our own caps hold anyway
+_ENCODINGS = (b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"iso-8859-15")
 _FORBIDDEN = re.compile(rb"<!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)", re.IGNORECASE)
 
 
@@ -51,7 +52,7 @@ def parse_xml(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, max_ele
     if raw[:4].find(b"\x00") >= 0 or raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputFault("XML is neither UTF-8 nor ISO-8859", rule="XML-ENCODING")
     declared = re.match(rb"\s*(?:\xef\xbb\xbf)?<\?xml[^>]*encoding=[\"']([A-Za-z0-9._\-]+)", raw[:200])
-    if declared and declared.group(1).lower() not in (b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15"):
+    if declared and declared.group(1).lower() not in _ENCODINGS:
         raise InputFault("XML declares an encoding that is not accepted", rule="XML-ENCODING")
     if _FORBIDDEN.search(raw):
         raise InputFault("XML carries a document type or an entity", rule="XML-DTD")
@@ -63,6 +64,8 @@ def parse_xml(raw: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, max_ele
     except etree.XMLSyntaxError as exc:
         raise InputFault("XML is not well formed", detail=f"line {exc.lineno}", rule="XML-SYNTAX") from exc
     docinfo = root.getroottree().docinfo
+    if (getattr(docinfo, "encoding", None) or "utf-8").lower().encode() not in _ENCODINGS:
+        raise InputFault("XML declares an encoding that is not accepted", rule="XML-ENCODING")
     if getattr(docinfo, "doctype", ""):
         raise InputFault("XML carries a document type", rule="XML-DTD")
     return root

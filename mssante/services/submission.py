@@ -12,6 +12,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from mssante.documents.ins import ins_key_ok, ins_syntax_ok
 from mssante.model import replies
 from mssante.model.address import MailAddress
@@ -28,6 +30,7 @@ from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTa
 from mssante.services.staging import BodySink
 from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
 
+log = structlog.get_logger("submission")
 MAX_HEAD = 1024 * 1024  # octets of header read to see what it lacks
 
 
@@ -92,11 +95,12 @@ class Submission:
         decision = self._context.trust.may_relay_to(address.domain)
         if isinstance(decision, Refuse):
             return decision
-        if address.domain == self._context.settings.citizen_domain and self._settings.check_ins == "reject":
-            if not ins_syntax_ok(address.local.upper()):
-                return replies.bad_ins("forme du matricule")
-            if not ins_key_ok(address.local.upper()):
-                return replies.bad_ins("cle de controle")
+        if address.domain == self._context.settings.citizen_domain:
+            doubtful = self._doubtful_ins(address.local.upper())
+            if doubtful and self._settings.check_ins == "reject":
+                return replies.bad_ins(doubtful)
+            if doubtful and self._settings.check_ins == "warn":
+                log.warning("citizen_address_doubtful", reason=doubtful, trace_id=transaction.trace_id)
         limit = self._settings.size_limits.get(address.domain, 0)
         if limit and transaction.declared_size > limit:
             return Refuse(replies.too_big(limit))
@@ -104,6 +108,12 @@ class Submission:
             transaction.seen.add(address.key)
             transaction.remote.append(RemoteTarget(recipient, address.domain))
         return Allow()
+
+    def _doubtful_ins(self, local: str) -> str:
+        """Give what is wrong with a matricule, in words that do not hold it, or an empty string (spec F9.14)."""
+        if not ins_syntax_ok(local):
+            return "forme du matricule"
+        return "" if ins_key_ok(local) else "cle de controle"
 
     async def _add_local(self, transaction: MailTransaction, recipient: Recipient) -> Decision:
         mailbox = await self._context.addresses.find(recipient.address.key)

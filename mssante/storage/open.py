@@ -18,9 +18,12 @@ from mssante.storage.sql.engine import engine_for
 from mssante.storage.sql.folders import SqlFolderStore
 from mssante.storage.sql.journal import SqlJournalStore
 from mssante.storage.sql.messages import SqlMessageStore
+from mssante.storage.sql.peek import SchemaState, peek_sqlite
 from mssante.storage.sql.queue import SqlQueueStore
 from mssante.storage.sql.schema import HandleLock, prepare
 from mssante.storage.sql.trust import SqlTrustStore
+
+__all__ = ["SchemaState", "StorageOptions", "open_stores", "peek_sqlite"]
 
 
 @dataclass(frozen=True, slots=True)

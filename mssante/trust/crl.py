@@ -49,10 +49,8 @@ def _load(raw: bytes) -> x509.CertificateRevocationList:
     if len(raw) > MAX_OCTETS:
         raise InputFault("CRL is too large", rule="CRL-TAILLE", remedy=f"at most {MAX_OCTETS} octets")
     try:
-        if raw[:64].lstrip().startswith(b"-----BEGIN"):
-            crl = x509.load_pem_x509_crl(raw)
-        else:
-            crl = x509.load_der_x509_crl(raw)
+        pem = raw[:64].lstrip().startswith(b"-----BEGIN")
+        crl = x509.load_pem_x509_crl(raw) if pem else x509.load_der_x509_crl(raw)
         _ = crl.issuer  # read late by the library: a broken name must fail here
         return crl
     except READ_FAULTS as exc:
@@ -116,8 +114,8 @@ def parse_crl(raw: bytes, issuer: x509.Certificate, now: datetime) -> Crl:
         revoked = _revoked(crl)
     except READ_FAULTS as exc:
         raise InputFault("CRL content cannot be read", rule="CRL-LECTURE", remedy=_KEEP) from exc
-    if next_update is None or next_update < this_update:
-        raise InputFault("CRL has no usable nextUpdate", rule="CRL-DATE", remedy=_KEEP)
+    if next_update is None:
+        raise InputFault("CRL has no nextUpdate", rule="CRL-DATE", remedy=_KEEP)
     if this_update > now + CLOCK_SKEW:
         raise InputFault("CRL comes from the future", rule="CRL-DATE", remedy="check the clock")
     return Crl(certificate_id(issuer), number, this_update, next_update, revoked)

@@ -132,7 +132,7 @@ def _find_signature(root: etree._Element) -> etree._Element:
     if len(signatures) > 1:
         raise _fault("LB-SIGNATURE-MANY", "plusieurs signatures", "several signatures")
     elements = [child for child in root if isinstance(child.tag, str)]
-    if signatures[0].getparent() is not root or elements[-1] is not signatures[0]:
+    if not elements or elements[-1] is not signatures[0]:
         raise _fault("LB-SIGNATURE-PLACE", "la signature n'est pas le dernier enfant de la racine",
                      "signature is not the last child of the root")
     return signatures[0]

@@ -9,15 +9,18 @@ import errno
 import os
 import shutil
 import socket
-import sqlite3
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mssante.cli.checks.finding import Finding, fail, ok, told, warn
 from mssante.config.model import Config, ListenSection, split_hostport
-from mssante.errors import MssFault
+from mssante.errors import MssFault, OperatorFault
 from mssante.lang import say
+
+if TYPE_CHECKING:
+    from mssante.storage.open import SchemaState
 
 COMFORT_BYTES = 1024 * 1024 * 1024  # below this, a day of mail may fill the disk
 _SQLITE = "sqlite:///"
@@ -42,42 +45,29 @@ def storage_findings(config: Config) -> Iterator[Finding]:
             yield warn("BASE-03", say("propriétaire de la base", "owner of the database"), f"uid {path.stat().st_uid}", say(
                 "lancez cette commande avec l'utilisateur du service", "run this command as the service's user"))
             return
-        if version[0] < _ours():
+        if version.found < version.ours:
             return
     yield _opened(config, title)
 
 
-def _ours() -> int:
-    from mssante.storage.sql.schema import SCHEMA_VERSION
+def _version(path: Path) -> SchemaState | Finding:
+    """Give the schema state of a database, from a handle that cannot write."""
+    from mssante.storage.open import peek_sqlite
 
-    return SCHEMA_VERSION
-
-
-def _version(path: Path) -> tuple[int, int] | Finding:
-    """Give (schema version, oldest program admitted) of a database, from a handle that cannot write."""
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-        try:
-            row = connection.execute("SELECT version, compat FROM schema_version").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as exc:
-        if "no such table" in str(exc):
-            row = (0, 0)
-        else:
-            return fail("BASE-01", say("base de données", "database"), f"{path.name} : {exc}", say(
-                "vérifiez le chemin, ou restaurez la dernière sauvegarde", "check the path, or restore the last backup"))
-    return (int(row[0]), int(row[1])) if row else (0, 0)
+        return peek_sqlite(path)
+    except OperatorFault as fault:
+        return fail("BASE-01", say("base de données", "database"), f"{path.name} : {fault.detail}", say(
+            "vérifiez le chemin, ou restaurez la dernière sauvegarde", "check the path, or restore the last backup"))
 
 
-def _schema(version: tuple[int, int]) -> Iterator[Finding]:
+def _schema(state: SchemaState) -> Iterator[Finding]:
     title = say("schéma de la base", "database schema")
-    ours = _ours()
-    seen = say(f"version {version[0]}, la nôtre {ours}", f"version {version[0]}, ours {ours}")
-    if version[1] > ours:
+    seen = say(f"version {state.found}, la nôtre {state.ours}", f"version {state.found}, ours {state.ours}")
+    if state.oldest > state.ours:
         yield fail("BASE-02", title, seen, say("installez le programme qui l'a écrite, ou un plus récent",
                                                "install the program that wrote it, or a newer one"))
-    elif version[0] < ours:
+    elif state.found < state.ours:
         yield warn("BASE-02", title, seen, say("sera mise à niveau au prochain démarrage : sauvegardez d'abord",
                                                "is upgraded at the next start: make a backup first"))
     else:

@@ -9,7 +9,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
-from support.pki import ORGANISATIONS_CN, PERSONNES_CN, TestIgc, authority_subject, certificate_pem, key_for, key_usage
+from support.pki import (
+    ORGANISATIONS_CN,
+    PERSONNES_CN,
+    ROOT_CN,
+    TestIgc,
+    authority,
+    authority_subject,
+    certificate_pem,
+    key_for,
+    key_usage,
+)
 
 from mssante.errors import InputFault
 from mssante.trust.anchors import common_name, issued_by, load_anchors, read_certificates
@@ -93,6 +103,10 @@ def test_dates_of_the_authority_and_of_its_root(igc: TestIgc) -> None:
     assert anchors.issuer_of(leaf, FROM) == igc.organisations.certificate
     assert anchors.issuer_of(leaf, FROM - timedelta(seconds=1)) is None
     assert anchors.issuer_of(leaf, datetime(2045, 1, 2, tzinfo=UTC)) is None
+    ending = datetime(2030, 1, 1, tzinfo=UTC)  # the root ends before the authority that it signed
+    root = authority(ROOT_CN, "root", not_after=ending).certificate
+    short = load_anchors([certificate_pem(root, igc.organisations.certificate)])
+    assert short.issuer_of(leaf, ending) is not None and short.issuer_of(leaf, ending + timedelta(seconds=1)) is None
 
 
 def test_the_digest_of_a_signature_counts(igc: TestIgc, monkeypatch: pytest.MonkeyPatch) -> None:

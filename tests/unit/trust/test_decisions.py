@@ -82,7 +82,8 @@ def test_words_of_a_refusal() -> None:
         b'550 5.7.1 Domaine "c.mssante.fr" absent de la liste blanche du 2026-11-22 : verifiez l\'adresse, '
         b"ou faites inscrire le domaine aupres de l'ANS [LB-DOMAINE]\r\n")
     decision = may_send(who(A), "b.mssante.fr", LIST, DnMode.CN_OU)
-    assert isinstance(decision, Refuse) and "CN=mta.a.fr,OU=1" in decision.reply.text and "CN=mta.b.fr,OU=2" in decision.reply.text
+    assert isinstance(decision, Refuse)
+    assert "CN=mta.a.fr,OU=1" in decision.reply.text and "CN=mta.b.fr,OU=2" in decision.reply.text
 
 
 def test_long_values_keep_lines_short() -> None:
