@@ -86,7 +86,7 @@ class TrustSection(Section):
     whitelist_shrink_percent: int = Field(default=10, ge=0, le=100)
     signer_issuers: tuple[str, ...] = ("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",)
     signer_cns: tuple[str, ...] = Field(default=(), description="CN admis du signataire de la liste")
-    signer_ous: tuple[str, ...] = Field(default=(), description="OU admis du signataire (ANS : 318751275100020)")
+    signer_ous: tuple[str, ...] = Field(default=("318751275100020",), description="OU admis du signataire : le SIRET de l'ANS")
     signer_validity: Literal["load_time", "signing_time"] = "load_time"
     crl_urls: tuple[str, ...] = ("http://igc-sante.esante.gouv.fr/CRL/ACI-EL-ORG.crl",)
     crl_folder: Path = Path("../data/crl")

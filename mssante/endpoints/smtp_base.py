@@ -327,6 +327,9 @@ class SmtpLoop(SMTP):
             log.exception("command_fault", peer=self.state.peer)
             self.say(replies.INTERNAL)
         self._busy = False
+        if self._closing and self._receiving is not None:  # the peer left while a piece was being written
+            self._receiving.sink.discard()
+            self._receiving = None
         self.deadline = time.monotonic() + self.settings.command_seconds
         if not self._reading and self.wire is not None:
             self._reading = True

@@ -7,11 +7,13 @@ and EXPN stay aiosmtpd's. Replies come from `mssante.model.replies` and from the
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from mssante.endpoints.listeners import alert_of
 from mssante.endpoints.smtp_auth import start_auth
 from mssante.endpoints.smtp_base import Receiving, SmtpLoop
 from mssante.endpoints.smtp_parse import ReplyFault, parse_mail, parse_rcpt
@@ -99,13 +101,22 @@ class HardenedSmtp(SmtpLoop):
     async def _upgrade(self) -> None:
         if self.wire is None:
             return
+        if self._buffer:  # a second read in the same turn of the loop: still clear text (RFC 3207 §4.2)
+            self._close()
+            return
+        spare = _spare_descriptor(self.wire)  # the loop closes its own before the alert is sent
         try:
             transport = await self.loop.start_tls(self.wire, self, self.settings.tls, server_side=True,
                                                   ssl_handshake_timeout=self.settings.handshake_seconds)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as exc:
             self.policy.handshake_failed(self.state.peer, _handshake_reason(exc))
-            self._closing = True
+            _send_alert(spare, alert_of(exc))
+            self._close()
+            self.connection_lost(None)  # asyncio does not tell of a handshake that timed out: the door would count it on
             return
+        finally:
+            if spare >= 0:
+                os.close(spare)
         if transport is None or self._closing:
             return
         self.transport = self.wire = transport
@@ -261,6 +272,23 @@ def _data_refusal(rule: str, limit_bytes: int) -> SmtpReply:
     if rule == SIZE:
         return replies.too_big(limit_bytes)
     return {NUL: replies.NUL_IN_DATA, LINE: replies.LINE_IN_DATA}.get(rule, replies.SMUGGLING)
+
+
+def _spare_descriptor(wire: asyncio.Transport) -> int:
+    """Give a second descriptor of a session's socket, or -1 when there is none to have."""
+    try:
+        return os.dup(wire.get_extra_info("socket").fileno())
+    except (OSError, AttributeError):
+        return -1
+
+
+def _send_alert(descriptor: int, alert: bytes) -> None:
+    """Tell the peer why its handshake failed: one small write, which a peer that left or does not read may lose."""
+    if alert and descriptor >= 0:
+        try:
+            os.write(descriptor, alert)
+        except OSError:
+            pass
 
 
 def _handshake_reason(exc: BaseException) -> str:

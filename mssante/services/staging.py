@@ -1,6 +1,8 @@
 """Staging of one body while DATA is being read: memory up to the inline limit, a blob file beyond.
 
 - Nothing is visible or durable before `seal`; `discard` is safe at any moment.
+- A write that fails is told by `seal` alone, whatever is written behind it: a reply in the middle of a content, or a body
+  with a piece missing, would each lose mail.
 - A small body never leaves the event loop's thread; a large one is written by worker threads in pieces of 1 MiB, and the
   caller waits when more than two pieces are under way (back-pressure).
 - The octets are those that the peer sent: nothing is added or changed (ARCHITECTURE §9).
@@ -24,7 +26,7 @@ SCAN_INLINE = 64 * 1024  # a scan above this goes to a worker thread: below, the
 class BodySink:
     """Collects one body."""
 
-    __slots__ = ("_blobs", "_executor", "_held", "_inline_limit", "_kept", "_pending", "_sha", "_writer", "size")
+    __slots__ = ("_blobs", "_executor", "_fault", "_held", "_inline_limit", "_kept", "_pending", "_sha", "_writer", "size")
 
     def __init__(self, blobs: BlobStore, executor: Executor, inline_limit: int) -> None:
         """inline_limit: octets kept in the database row; executor runs file writes and scans."""
@@ -35,6 +37,7 @@ class BodySink:
         self._held = 0
         self._writer: BlobWriter | None = None
         self._pending: asyncio.Future[None] | None = None
+        self._fault: Exception | None = None
         self._sha = hashlib.sha256()
         self.size = 0
 
@@ -51,13 +54,21 @@ class BodySink:
         return self._held >= PIECE and self.size > self._inline_limit
 
     async def flush(self) -> None:
-        """Hand what is held to the blob file, waiting for the piece before it. Raises StorageFull."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            await pending
+        """Hand what is held to the blob file, waiting for the piece before it; what fails is raised by `seal`."""
+        await self._written()
         kept, self._kept, self._held = self._kept, [], 0
+        if self._fault is not None:
+            return
         loop = asyncio.get_running_loop()
         self._pending = loop.run_in_executor(self._executor, self._write, kept)
+
+    async def _written(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            try:
+                await pending
+            except Exception as fault:
+                self._fault = fault
 
     def _write(self, chunks: list[bytes]) -> None:
         if self._writer is None:
@@ -74,10 +85,14 @@ class BodySink:
             if len(data) <= SCAN_INLINE:
                 return staged, facts(data)
             return staged, await asyncio.get_running_loop().run_in_executor(self._executor, facts, data)
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            await pending
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._seal_blob)
+        await self._written()
+        try:
+            if self._fault is not None:
+                raise self._fault
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._seal_blob)
+        except Exception:
+            self.discard()
+            raise
 
     def _seal_blob(self) -> tuple[StagedBody, MessageFacts]:
         if self._writer is None:  # the whole body is still here: no need to read it back for the scan
@@ -95,12 +110,14 @@ class BodySink:
         """Forget everything; a write under way is waited for by its thread."""
         self._kept = []
         if self._pending is not None:
-            self._pending.add_done_callback(lambda _: self._drop())
+            self._pending.add_done_callback(self._drop)
             self._pending = None
         else:
             self._drop()
 
-    def _drop(self) -> None:
+    def _drop(self, pending: asyncio.Future[None] | None = None) -> None:
+        if pending is not None and not pending.cancelled():
+            pending.exception()  # nobody waits for it any more
         if self._writer is not None:
             self._executor.submit(self._writer.discard)
             self._writer = None

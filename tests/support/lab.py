@@ -38,14 +38,15 @@ from mssante.lab.supervisor import lab_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS = 24
-FIRST_BASE = 24000
+FIRST_BASE, BASES = 24000, 8  # below the ports that the system gives to clients
 RULE = re.compile(r"\[([A-Z0-9-]+)\]\s*$")
 _STASH = pytest.StashKey["RunningLab"]()
 
 
 def free_base_port() -> int:
     """Give a base at which every port of a lab, and those reserved for its peers, are free now."""
-    for base in range(FIRST_BASE + 1000 * (os.getpid() % 7), 45000, 1000):
+    for step in range(BASES):
+        base = FIRST_BASE + 1000 * ((os.getpid() + step) % BASES)
         reserved = {f"peer{offset}": base + offset for offset in range(900, HIGHEST_OFFSET)}
         if not busy_ports({**all_ports(base), **reserved}, HOST):
             return base
@@ -72,10 +73,15 @@ class RunningLab:
         """Give (host, port) of a door."""
         return self.operator(operator).address(door)
 
-    def command(self, *arguments: object, timeout: float = 120) -> tuple[int, str, str]:
-        """Run `mssante --lang en …` as a user does; give code, output and error text."""
+    def command(self, *arguments: object, timeout: float = 120, small: bool = False) -> tuple[int, str, str]:
+        """Run `mssante --lang en …` as a user does; give code, output and error text.
+
+        small: by way of a shell, as a child of pytest inherits pytest's own peak of memory (getrusage(2), ru_maxrss).
+        """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             command = [sys.executable, "-m", "mssante", "--lang", "en", *(str(one) for one in arguments)]
+            if small:
+                command = ["/bin/sh", "-c", '"$@"; exit $?', "sh", *command]
             code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=timeout,
                                   check=False).returncode
             out.seek(0)
@@ -109,16 +115,30 @@ class RunningLab:
             child.wait(10)
         assert wait_until(lambda: running_pid(part) is None, 10)
 
-    def start(self, name: str) -> float:
-        """Start a part again; give the seconds until every door accepts."""
+    def start(self, name: str, before: str = "") -> float:
+        """Start a part again; give the seconds until every door accepts.
+
+        before: shell commands that run first, in mount and user namespaces of that process alone (see `mounts`).
+        """
         began = time.monotonic()
         part = self.part(name)
-        self.started[name] = start(part)
+        self.started[name] = self._start_apart(part, before) if before else start(part)
         wait_ready(part, self.started[name], 60)
         lab = self.lab
         lab.set_pid(name, self.started[name].pid)
         lab.save()
         return time.monotonic() - began
+
+    def _start_apart(self, part: Part, before: str) -> subprocess.Popen[bytes]:
+        """Start a part after `before`, in its own namespaces; its pid is that of the part itself (all steps `exec`)."""
+        script = f'set -e; {before}; exec "$@"'
+        command = ["unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", script, "sh", sys.executable, "-m",
+                   *part.arguments]
+        with part.log_file.open("ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
+                                       start_new_session=True)
+        part.pid_file.write_text(f"{process.pid}\n", encoding="ascii")
+        return process
 
     def log(self, name: str) -> str:
         """Give the log of a part."""
@@ -231,6 +251,16 @@ def healed(running_lab: RunningLab) -> Iterator[RunningLab]:
 def soon(condition: Callable[[], bool], seconds: float = 30) -> bool:
     """Tell whether a condition came true in time."""
     return wait_until(condition, seconds)
+
+
+def need_small_disk() -> None:
+    """Skip where a process may not mount a file system of its own in its own namespaces (no root needed, but a kernel's yes)."""
+    need_programs("unshare")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", folder],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        pytest.skip("this kernel lets nobody mount a small file system in namespaces of its own")
 
 
 def need_programs(*names: str) -> None:

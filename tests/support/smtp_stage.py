@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from support.clock import FakeClock
 from support.pki import build_igc, pem_files, signed_whitelist
 
 from mssante.endpoints.listeners import Door, server_context
-from mssante.endpoints.smtp_base import SmtpSettings
+from mssante.endpoints.smtp_base import SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
 from mssante.model.journal import JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
@@ -167,36 +168,26 @@ class Wire:
             pass
 
 
-_files: dict[tuple[str, str], ssl.SSLContext] = {}
-
-
-def client_context(certificate: str = "", folder: Path | None = None) -> ssl.SSLContext:
+@lru_cache(maxsize=32)
+def client_context(certificate: str = "") -> ssl.SSLContext:
     """Give a client context that shows a certificate of the stage (or none)."""
-    key = (certificate, str(folder or ""))
-    if key not in _files:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        if certificate:
-            context.load_cert_chain(*_pem(certificate))
-        _files[key] = context
-    return _files[key]
-
-
-def _pem(name: str) -> tuple[Path, Path]:
-    import tempfile
-
-    certificate, key = leaf(name)
-    return pem_files(Path(tempfile.mkdtemp(prefix="smtp-stage-")), name, certificate, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        with tempfile.TemporaryDirectory() as folder:
+            context.load_cert_chain(*pem_files(Path(folder), certificate, *leaf(certificate)))
+    return context
 
 
 @lru_cache(maxsize=2)
 def door_context(client_certificates: bool) -> ssl.SSLContext:
     """Give the TLS context of a door, as `app` makes it."""
-    certificate, key = _pem("ours")
-    anchors = certificate.with_name("anchors.pem")
-    anchors.write_bytes(IGC.anchors_pem)
-    return server_context(certificate, key, anchors if client_certificates else None)
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = pem_files(Path(folder), "ours", *leaf("ours"))
+        anchors = Path(folder) / "anchors.pem"
+        anchors.write_bytes(IGC.anchors_pem)
+        return server_context(certificate, key, anchors if client_certificates else None)
 
 
 @dataclass(slots=True)
@@ -220,6 +211,7 @@ class SmtpStage:
     doors: list[Door] = field(default_factory=list)
     servers: list[asyncio.Server] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
+    sessions: list[HardenedSmtp] = field(default_factory=list)
 
     # ------------------------------------------------------------ doors and clients
 
@@ -231,7 +223,12 @@ class SmtpStage:
                                 **{"message_bytes": 1 << 20, **changes})
         door = Door(policy, total=total, per_address=per_address)
         model = HardenedSmtp(self.reception if operator else self.submission, settings, door, asyncio.get_running_loop())
-        server = await asyncio.get_running_loop().create_server(model.spawn, "127.0.0.1", 0, ssl=tls if implicit else None)
+
+        def factory() -> HardenedSmtp:
+            self.sessions.append(model.spawn())
+            return self.sessions[-1]
+
+        server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls if implicit else None)
         self.doors.append(door)
         self.servers.append(server)
         return int(server.sockets[0].getsockname()[1])
@@ -258,6 +255,11 @@ class SmtpStage:
                 await asyncio.sleep(0)
 
     # ------------------------------------------------------------ what is stored
+
+    async def settled(self) -> None:
+        """Wait for the commands under way, those whose connection is gone too."""
+        while running_commands():
+            await asyncio.wait(set(running_commands()), timeout=WAIT_SECONDS)
 
     async def inbox(self, address: str = ALICE) -> list[StoredMessage]:
         """Give the messages in the INBOX of a mailbox, in order."""

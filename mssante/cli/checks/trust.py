@@ -49,10 +49,10 @@ def _other_anchors(config: Config) -> Iterator[Finding]:
         except InputFault as fault:
             yield told("ANCRE-04", title, fault)
     if not trust.signer_cns and not trust.signer_ous:
-        yield warn("ANCRE-05", say("signataire de la liste", "signer of the list"),
+        yield fail("ANCRE-05", say("signataire de la liste", "signer of the list"),
                    say("signer_cns et signer_ous vides", "signer_cns and signer_ous are empty"), say(
-                       "tout certificat de l'autorité pourrait signer une liste : nommez le signataire de l'ANS",
-                       "any certificate of the authority could sign a list: name the signer of ANS"))
+                       "aucune liste ne sera acceptée : nommez le signataire de l'ANS",
+                       "no list will be accepted: name the signer of ANS"))
 
 
 def list_findings(config: Config, now: datetime) -> Iterator[Finding]:
