@@ -138,7 +138,7 @@ class Operator:
         hosted = hosted_domains(config)
         expiry = timedelta(hours=operator.relay.expiry_hours)
         reporter = Reporter(ReportSettings(operator.operator.hostname, config.domains.domain[0].name, hosted, expiry,
-                                           evidence.address))
+                                           evidence.address), stores.blobs)
         context = AcceptContext(
             AcceptSettings(operator.operator.hostname, hosted, operator.storage.inline_limit_bytes,
                            operator.storage.reserve_bytes, operator.limits.received_hops, citizen),

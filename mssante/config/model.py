@@ -132,7 +132,7 @@ class RelaySection(Section):
     delay_notice_hours: float = 4
     expiry_hours: float = 48
     concurrency_per_destination: int = Field(default=10, ge=1)
-    lease_seconds: int = Field(default=900, ge=5)
+    lease_seconds: int = Field(default=3600, ge=2400, description="Au-delà de la plus longue session (1800 s)")
     size_limits: dict[str, int] = Field(default_factory=lambda: {"patient.mssante.fr": 25_000_000},
                                         description="Taille admise par domaine (F2.16)")
 

@@ -50,7 +50,7 @@ class AlertingObject(ssl.SSLObject):
 class AlertingContext(ssl.SSLContext):
     """A context whose sessions are `AlertingObject`s."""
 
-    sslobject_class = AlertingObject  # type: ignore[assignment]
+    sslobject_class = AlertingObject
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *arguments: Any, **options: Any) -> ssl.SSLObject:
         """Give a session that knows its outgoing buffer."""

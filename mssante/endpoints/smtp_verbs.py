@@ -232,7 +232,6 @@ class HardenedSmtp(SmtpLoop):
         if reader.done:
             self._buffer = reader.rest
             self._receiving = None
-            self.state.transaction = None
             self._end_of_data(receiving)
         elif receiving.sink.wants_flush and not reader.bad:
             self._wait_for(receiving.sink.flush(), lambda _: None)
@@ -243,9 +242,16 @@ class HardenedSmtp(SmtpLoop):
             receiving.sink.discard()
             reply = _data_refusal(bad, self.settings.message_bytes)
             self.policy.note_refusal(self.state, "data", Refuse(reply))
+            self.state.transaction = None
             self.say(reply)
             return
-        self._wait_for(self.policy.finish(self.state, receiving.transaction, receiving.sink), self.say)
+        self._wait_for(self._finish(receiving), self.say)
+
+    async def _finish(self, receiving: Receiving) -> SmtpReply:
+        try:
+            return await self.policy.finish(self.state, receiving.transaction, receiving.sink)
+        finally:
+            self.state.transaction = None  # not before: a refusal is journalled with its sender and trace id
 
     # ------------------------------------------------------------ RSET, QUIT and what aiosmtpd keeps
 

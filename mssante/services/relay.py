@@ -34,6 +34,7 @@ from mssante.storage.interfaces import Acceptance, Accepted, Claim, QueueBatch, 
 
 log = structlog.get_logger("relay")
 BLOB_PIECE = 256 * 1024
+LONGEST_ATTEMPT = timedelta(seconds=1800)  # transport's bound on one transaction: never two attempts of one job at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Relay:
         self._jobs = 0
         self._bytes = 0
         self._wake = asyncio.Event()
+        self._recovered = False
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,6 +86,8 @@ class Relay:
         entry = item.queue
         size = item.message.body.size
         if entry is None or self._stopping or self._jobs >= self._settings.memory_jobs:
+            return item
+        if not self._recovered:  # a lease written before `run` released those of a former life would be released with them
             return item
         if self._bytes + size > self._settings.memory_bytes or any(self._backs_off(r.destination)
                                                                    for r in entry.recipients):
@@ -125,6 +129,7 @@ class Relay:
         owner = self._settings.owner
         released = await self._stores.database.write(
             lambda tx: self._stores.queue.release_leases(tx, owner, self._clock.now()))
+        self._recovered = True
         if released:
             log.info("leases_released", recipients=released)
         while not self._stopping:
@@ -161,7 +166,7 @@ class Relay:
 
         batches = await self._stores.database.write(unit)
         for batch in batches:
-            self._enqueue(job_of_claim(batch))
+            self._enqueue(job_of_claim(batch, claim.lease_until))
         return len(batches)
 
     async def _pause(self) -> float:
@@ -193,6 +198,9 @@ class Relay:
                 self._lanes.pop(destination, None)
 
     async def _attempt(self, job: Job, lane: _Lane) -> None:
+        if self._clock.now() + LONGEST_ATTEMPT > job.lease_until:  # it waited here too long: the claim loop takes it again
+            log.warning("lease_too_short_left", trace_id=job.trace_id)
+            return
         try:
             content = job.content or await self._read(job)
             result = self._refused_now(job, lane) or await self._mailer.deliver(self._batch(job, content))

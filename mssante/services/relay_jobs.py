@@ -34,6 +34,7 @@ class Job:
     envid: str
     smtputf8: bool
     delay_notified: bool
+    lease_until: datetime
     recipients: list[JobRecipient]
     content: StoredMessage | None = None
 
@@ -43,17 +44,17 @@ class Job:
         return len(self.content.inline) if self.content is not None and self.content.inline else 0
 
 
-def job_of_claim(batch: QueueBatch) -> Job:
-    """Give the job of a batch claimed from storage."""
+def job_of_claim(batch: QueueBatch, lease_until: datetime) -> Job:
+    """Give the job of a batch claimed from storage until an instant."""
     recipients = [JobRecipient(row_id, recipient, attempts) for row_id, recipient, attempts in batch.recipients]
     return Job(batch.queue_id, batch.message_id, batch.trace_id, batch.sender, batch.destination, batch.created_at,
-               batch.expires_at, batch.ret, batch.envid, batch.smtputf8, batch.delay_notified, recipients)
+               batch.expires_at, batch.ret, batch.envid, batch.smtputf8, batch.delay_notified, lease_until, recipients)
 
 
 def jobs_of_acceptance(item: Acceptance, result: Accepted) -> list[Job]:
     """Give the jobs of a message just committed with its lease ours, one for each destination."""
     entry = item.queue
-    if entry is None:
+    if entry is None or entry.lease_until is None:
         return []
     message = item.message
     content = StoredMessage(result.message_id, message.prefix, message.body.inline, message.body.blob,
@@ -63,7 +64,8 @@ def jobs_of_acceptance(item: Acceptance, result: Accepted) -> list[Job]:
         job = jobs.get(recipient.destination)
         if job is None:
             job = Job(result.queue_id, result.message_id, message.trace_id, entry.sender, recipient.destination,
-                      message.received_at, entry.expires_at, entry.ret, entry.envid, entry.smtputf8, False, [], content)
+                      message.received_at, entry.expires_at, entry.ret, entry.envid, entry.smtputf8, False,
+                      entry.lease_until, [], content)
             jobs[recipient.destination] = job
         job.recipients.append(JobRecipient(row_id, recipient, 1))
     return list(jobs.values())

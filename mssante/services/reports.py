@@ -18,9 +18,9 @@ from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
 from mssante.model.message import NewMessage, StagedBody
 from mssante.protocol.mime.imapview import facts
-from mssante.protocol.reports.dsn import DsnAction, DsnRecipient, DsnRequest, build_dsn
+from mssante.protocol.reports.dsn import MAX_RETURNED_HEADERS, DsnAction, DsnRecipient, DsnRequest, build_dsn
 from mssante.services.smtp_session import MailTransaction
-from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
+from mssante.storage.interfaces import Acceptance, BlobStore, Filing, QueueEntry, QueueRecipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,9 @@ class ReportSource:
 class Reporter:
     """Builds reports as acceptances."""
 
-    def __init__(self, settings: ReportSettings) -> None:
+    def __init__(self, settings: ReportSettings, blobs: BlobStore) -> None:
         self._settings = settings
+        self._blobs = blobs
 
     def success_reports(self, transaction: MailTransaction, message: NewMessage, now: datetime,
                         home: Mailbox | None = None) -> tuple[Acceptance, ...]:
@@ -60,7 +61,9 @@ class Reporter:
         asked = [t.recipient for t in transaction.local if "SUCCESS" in t.recipient.notify]
         if not asked:
             return ()
-        head = (message.body.inline or b"")[:message.facts.header_size]
+        limit = min(message.facts.header_size, MAX_RETURNED_HEADERS)
+        body = message.body
+        head = body.inline[:limit] if body.inline is not None else self._blobs.read(body.blob or "", 0, limit)
         source = ReportSource(transaction.sender, transaction.envid, "HDRS", now, transaction.trace_id, head)
         recipients = [DsnRecipient(r.address, DsnAction.DELIVERED, "2.0.0", r.orcpt) for r in asked]
         return (self.report(source, recipients, now, home),)

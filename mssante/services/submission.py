@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -138,8 +139,8 @@ class Submission:
             return refusal.reply
         now = context.clock.now()
         missing = self._missing_headers(transaction, body, facts, now)
-        if missing and body.inline is not None:  # what a reader gets has them: so must the envelope kept beside it
-            facts = scan_facts(body.inline, prefix=missing)
+        if missing:  # what a reader gets has them: so must the envelope kept beside it
+            facts = await self._scan_again(body, missing)
         message = NewMessage(body, self._received(transaction, now) + missing, facts, transaction.trace_id, now)
         event = self._event(state, transaction, body, now)
         entry = self._queue_entry(transaction, now)
@@ -182,6 +183,13 @@ class Submission:
         size = min(facts.header_size, MAX_HEAD)
         head = body.inline[:size] if body.inline is not None else self._context.blobs.read(body.blob or "", 0, size)
         return add_missing(head, date=now, domain=domain, trace_id=transaction.trace_id)
+
+    async def _scan_again(self, body: StagedBody, prefix: bytes) -> MessageFacts:
+        if body.inline is not None:
+            return scan_facts(body.inline, prefix=prefix)
+        blobs, key = self._context.blobs, body.blob or ""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._context.executor, lambda: scan_facts(blobs.read(key), prefix=prefix))
 
     def _queue_entry(self, transaction: MailTransaction, now: datetime) -> QueueEntry | None:
         if not transaction.remote:

@@ -276,7 +276,7 @@ def test_what_submission_accepted_arrives_at_the_other_operator(running_lab: Run
 FILLER = 6 * 1024 * 1024
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_lab() -> Iterator[RunningLab]:
     """A lab of its own: its alpha is started again over a small disk."""
     need_small_disk()
@@ -291,10 +291,11 @@ def start_on_small_disk(lab: RunningLab, megabytes: int, reserve: int) -> Path:
     """Start alpha with its data on a file system of that size, a filler in it; give the filler's path as seen from here."""
     data, toml = lab.folder / "alpha" / "data", lab.folder / "alpha" / "operator_config" / "operator.toml"
     lab.kill("alpha")
-    toml.write_text(toml.read_text(encoding="utf-8").replace("[storage]\n", f"[storage]\nreserve_bytes = {reserve}\n"),
-                    encoding="utf-8")
-    data.rename(data.with_name("data-before"))
-    data.mkdir()
+    settings = re.sub(r"(?m)^reserve_bytes = .*\n", "", toml.read_text(encoding="utf-8"))
+    toml.write_text(settings.replace("[storage]\n", f"[storage]\nreserve_bytes = {reserve}\n"), encoding="utf-8")
+    if not data.with_name("data-before").exists():
+        data.rename(data.with_name("data-before"))
+        data.mkdir()
     lab.start("alpha", f"mount -t tmpfs -o size={megabytes}m tmpfs {data}; cp -a {data}-before/. {data}; "
                        f"head -c {FILLER} /dev/zero > {data}/filler")
     return Path(f"/proc/{lab.started['alpha'].pid}/root{data}/filler")
@@ -310,6 +311,7 @@ def test_a_full_disk_answers_452_and_loses_nothing(size: int, megabytes: int, re
 
     def offer() -> Reply:
         mark = f"full-{len(accepted)}-{len(refused)}"
+        assert lab.started["alpha"].poll() is None, f"alpha ended after {len(accepted)} letters: {lab.log('alpha')[-3000:]}"
         with lab.session_as("gamma") as wire:
             reply = wire.deliver(GAMMA, [box], letter(GAMMA, box, mark, size))
         if reply.code == 250:

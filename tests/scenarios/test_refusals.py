@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -167,8 +168,10 @@ def old_tls(lab: RunningLab) -> Refusal:
     """A client that knows nothing above TLS 1.1 (ECO.1.1.1)."""
     context = lab.peer_context("gamma")
     context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # old on purpose
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     return in_tls(lab, context, lambda wire: walk(wire, GAMMA, VICTIM, dotted(hostile())))
 
 
@@ -276,7 +279,8 @@ SESSION_CASES = (
     Case("NUL in a command", MAIL, 500, "SMTP-LIGNE", line_as_gamma(b"MAIL FROM:<a\0b@gamma.mssante.test>\r\n", MAIL)),
     Case("command ended by LF alone", MAIL, 500, "SMTP-LIGNE", line_as_gamma(b"MAIL FROM:<%s>\n" % GAMMA.encode(), MAIL)),
     Case("bare CR in a command", MAIL, 500, "SMTP-LIGNE", line_as_gamma(b"MAIL FROM:<%s>\rX\r\n" % GAMMA.encode(), MAIL)),
-    Case("octets that are not UTF-8", MAIL, 501, "SMTP-SYNTAXE", line_as_gamma(b"MAIL FROM:<\xff\xfe@gamma.mssante.test>\r\n", MAIL)),
+    Case("octets that are not UTF-8", MAIL, 501, "SMTP-SYNTAXE",
+         line_as_gamma(b"MAIL FROM:<\xff\xfe@gamma.mssante.test>\r\n", MAIL)),
     Case("unknown command (BDAT, never announced)", "BDAT", 500, "SMTP-COMMANDE", line_as_gamma(b"BDAT -1 LAST\r\n", "BDAT")),
     Case("DATA without MAIL", DATA, 503, "SMTP-SEQUENCE", line_as_gamma(b"DATA\r\n", DATA)),
 )
@@ -292,7 +296,8 @@ ENVELOPE_CASES = (
     Case("sender's domain ends like a listed one", MAIL, 550, "LB-DOMAINE", as_gamma("medecin@evilgamma.mssante.test")),
     Case("sender without a domain", MAIL, 553, "ADRESSE-SYNTAXE", as_gamma("medecin")),
     Case("sender with two at", MAIL, 553, "ADRESSE-SYNTAXE", as_gamma("a@example.org@gamma.mssante.test")),
-    Case("recipient of a third operator (relay)", RCPT, 550, "RELAIS-INTERDIT", as_gamma(recipient="paul.durand@beta.mssante.test")),
+    Case("recipient of a third operator (relay)", RCPT, 550, "RELAIS-INTERDIT",
+         as_gamma(recipient="paul.durand@beta.mssante.test")),
     Case("recipient outside the trust space", RCPT, 550, "RELAIS-INTERDIT", as_gamma(recipient="someone@example.org")),
     Case("recipient unknown in our domain", RCPT, 550, "BOITE-INCONNUE", as_gamma(recipient="personne@alpha.mssante.test")),
     Case("recipient with a percent route", RCPT, 553, "ADRESSE-SYNTAXE",
@@ -306,9 +311,11 @@ ENVELOPE_CASES = (
 CONTENT_CASES = (
     Case("From header of another domain", END, 554, "FROM-DOMAINE",
          as_gamma(content=changed(b"From: <medecin@gamma.", b"From: <paul.durand@beta."))),
-    Case("two From headers", END, 554, "FROM-UNIQUE", as_gamma(content=changed(b"From: ", b"From: <a@beta.mssante.test>\r\nFrom: "))),
+    Case("two From headers", END, 554, "FROM-UNIQUE",
+         as_gamma(content=changed(b"From: ", b"From: <a@beta.mssante.test>\r\nFrom: "))),
     Case("no From header", END, 554, "FROM-UNIQUE", as_gamma(content=changed(b"From: ", b"X-From: "))),
-    Case("60 Received lines (loop)", END, 554, "BOUCLE", as_gamma(content=changed(b"From: ", b"Received: from a by b\r\n" * 60 + b"From: "))),
+    Case("60 Received lines (loop)", END, 554, "BOUCLE",
+         as_gamma(content=changed(b"From: ", b"Received: from a by b\r\n" * 60 + b"From: "))),
     Case("NUL in the content", END, 554, "SMTP-NUL", as_gamma(content=changed(b"essai", b"es\0sai"))),
     Case("content line of 20,000 octets", END, 554, "SMTP-LIGNE-LONGUE", as_gamma(content=changed(b"essai", b"e" * 20_000))),
     Case("bare LF in the content", END, 554, "SMTP-CRLF", as_gamma(content=changed(b"essai", b"es\nsai"))),

@@ -33,13 +33,13 @@ import pytest
 
 from mssante.lab.manifest import Lab, OperatorEntry
 from mssante.lab.plan import HIGHEST_OFFSET, HOST, all_ports
-from mssante.lab.processes import Part, busy_ports, running_pid, start, wait_ready, wait_until
+from mssante.lab.processes import Part, accepts, busy_ports, running_pid, start, wait_ready, wait_until
 from mssante.lab.supervisor import lab_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS = 24
 FIRST_BASE, BASES = 24000, 8  # below the ports that the system gives to clients
-RULE = re.compile(r"\[([A-Z0-9-]+)\]\s*$")
+RULE = re.compile(r"\[([A-Z][A-Z0-9-]+)\](?: [245]\.\d\.\d+ Contact : \S+)?$")  # a refused peer is told whom to ask
 _STASH = pytest.StashKey["RunningLab"]()
 
 
@@ -114,6 +114,8 @@ class RunningLab:
         if child is not None:
             child.wait(10)
         assert wait_until(lambda: running_pid(part) is None, 10)
+        # the kernel lets go of the memory (and the command line) before the sockets
+        assert wait_until(lambda: not any(accepts(door) for door in part.doors.values()), 10)
 
     def start(self, name: str, before: str = "") -> float:
         """Start a part again; give the seconds until every door accepts.
@@ -294,7 +296,7 @@ class Reply:
 
     @property
     def rule(self) -> str:
-        """The rule in brackets at its end, or empty."""
+        """The rule in brackets at its end (before the contact, when there is one), or empty."""
         found = RULE.search(self.text)
         return found.group(1) if found else ""
 

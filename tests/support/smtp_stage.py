@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import ssl
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -312,29 +311,39 @@ def password_hash() -> str:
     return hash_secret(PASSWORD)
 
 
-async def provision(stores: Stores, addresses: Sequence[str] = (ALICE, BOB)) -> dict[str, Mailbox]:
-    """Create mailboxes, each with a login of its own name whose password is `PASSWORD`."""
-    secret = password_hash()
+_template: list[tuple[bytes, dict[str, Mailbox]]] = []
 
-    def unit(tx: Tx) -> list[Mailbox]:
-        made = stores.accounts.create_mailboxes(tx, [NewMailbox(one, MailboxType.PER, NOW) for one in addresses])
-        stores.accounts.create_accounts(tx, [(box.address, secret, (box.id,)) for box in made])
-        return made
 
-    return {box.address: box for box in await stores.database.write(unit)}
+async def template() -> tuple[bytes, dict[str, Mailbox]]:
+    """Give the octets of a database with two mailboxes, each with a login of its name and `PASSWORD`; made once."""
+    if not _template:
+        with tempfile.TemporaryDirectory() as name:
+            stores = open_stores(f"sqlite:///{name}/mail.db", Path(name) / "blobs", StorageOptions(readers=1))
+
+            def unit(tx: Tx) -> list[Mailbox]:
+                made = stores.accounts.create_mailboxes(tx, [NewMailbox(one, MailboxType.PER, NOW) for one in (ALICE, BOB)])
+                stores.accounts.create_accounts(tx, [(box.address, password_hash(), (box.id,)) for box in made])
+                return made
+
+            boxes = await stores.database.write(unit)
+            stores.close()  # folds the log back into the file
+            _template.append(((Path(name) / "mail.db").read_bytes(), {box.address: box for box in boxes}))
+    return _template[0]
 
 
 async def build(folder: Path, *, max_pages: int = 0, inline_limit: int = 64 * 1024, reserve: int = 0,
                 check_ins: str = "reject", size_limits: dict[str, int] | None = None) -> SmtpStage:
     """Build the stage in a folder; no door is open yet."""
+    octets, mailboxes = await template()
+    (folder / "mail.db").write_bytes(octets)
     stores = open_stores(f"sqlite:///{folder / 'mail.db'}", folder / "blobs", StorageOptions(readers=1, max_pages=max_pages))
     executor, clock, doorbell = ThreadPoolExecutor(2), FakeClock(NOW), Doorbell()
     evidence = Evidence(stores, clock, Pseudonyms(b"k" * 32, CITIZEN))
     trust, addresses, mailroom = TrustState(trust_snapshot(), clock), AddressBook(stores, clock), Mailroom(stores, doorbell)
-    reporter = Reporter(ReportSettings(f"mx.{OURS}", OURS, frozenset({OURS}), EXPIRY, evidence.address))
+    reporter = Reporter(ReportSettings(f"mx.{OURS}", OURS, frozenset({OURS}), EXPIRY, evidence.address), stores.blobs)
     settings = AcceptSettings(f"mx.{OURS}", frozenset({OURS}), inline_limit, reserve, 50, CITIZEN)
     context = AcceptContext(settings, stores.blobs, executor, clock, trust, addresses, mailroom, evidence, reporter)
     accounts = Accounts(stores, executor, clock, evidence)
     submission = Submission(context, accounts, SubmissionSettings(check_ins, size_limits or {}, EXPIRY))
     return SmtpStage(stores, executor, clock, trust, evidence, addresses, doorbell, mailroom, reporter, accounts, context,
-                     Reception(context), submission, await provision(stores))
+                     Reception(context), submission, dict(mailboxes))
