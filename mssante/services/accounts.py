@@ -68,12 +68,13 @@ class Accounts:
 
     async def _verified(self, account: Account | None, login: str, password: str) -> bool:
         secret_hash = account.secret_hash if account is not None and account.enabled else _nobody
-        digest = hmac.new(self._key, password.encode("utf-8", "surrogatepass")[:MAX_PASSWORD], hashlib.sha256).digest()
+        octets = password.encode("utf-8", "surrogatepass")
+        digest = hmac.new(self._key, octets, hashlib.sha256).digest()
         kept = self._remembered.get(login)
         if (kept is not None and kept[0] > self._clock.monotonic() and kept[2] == secret_hash
                 and hmac.compare_digest(kept[1], digest)):
             return True
-        good = await asyncio.get_running_loop().run_in_executor(self._executor, _check, secret_hash, password)
+        good = await asyncio.get_running_loop().run_in_executor(self._executor, _check, secret_hash, octets)
         if not good or account is None or not account.enabled:
             return False
         if len(self._remembered) >= MAX_REMEMBERED:
@@ -88,10 +89,10 @@ class Accounts:
         since, count = self._failures.get((address, login), (now, 0))
         count = count + 1 if now - since < FAILURE_WINDOW_SECONDS else 1
         self._failures[(address, login)] = (now, count)
-        await asyncio.sleep(min(0.5 * 2 ** (count - 1), MAX_DELAY_SECONDS))
+        await asyncio.sleep(min(0.5 * 2 ** min(count - 1, 10), MAX_DELAY_SECONDS))  # a thousand failures overflow a float
 
 
-def _check(secret_hash: str, password: str) -> bool:
+def _check(secret_hash: str, password: bytes) -> bool:
     if len(password) > MAX_PASSWORD:
         return False
     try:

@@ -45,6 +45,12 @@ class Evidence:
         """Give an address as the journal may hold it."""
         return self._pseudonyms.public_address(address)
 
+    def text(self, text: str, addresses: Sequence[str]) -> str:
+        """Give a remote server's words, which may quote one of `addresses`, as the journal may hold them."""
+        for address in addresses:
+            text = self._pseudonyms.public_text(text, address)
+        return text
+
     def event(self, kind: JournalKind, subject: str, payload: dict[str, str | int | float | bool | None],
               trace_id: str = "") -> JournalEvent:
         """Build an event at the present instant."""

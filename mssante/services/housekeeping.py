@@ -37,7 +37,7 @@ class Housekeeping:
         while True:
             try:
                 await self.once()
-            except (MssFault, OSError) as fault:
+            except (MssFault, OSError, ValueError) as fault:  # ValueError: a certificate file that is being replaced
                 log.error("duty_failed", detail=str(fault)[:300])
             await asyncio.sleep(PERIOD_SECONDS)
 

@@ -1,6 +1,7 @@
 """How citizen addresses are written outside sealed storage: their local part is an INS matricule (spec §9, F10.4).
 
-`public_address` replaces it by a keyed hash, the same for the same person within this operator, useless elsewhere.
+`public_address` replaces it by a keyed hash, the same for the same person within this operator, useless elsewhere;
+`public_text` does so in what a remote server answers, which often quotes the address or its local part alone.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -29,6 +31,14 @@ class Pseudonyms:
             return address
         digest = hmac.new(self._key, local.lower().encode(), hashlib.sha256).hexdigest()
         return f"ins-{digest[:16]}@{domain}"
+
+    def public_text(self, text: str, address: str) -> str:
+        """Give a text of someone else, who may quote `address`, as the journal may hold it."""
+        public = self.public_address(address)
+        if public == address:
+            return text
+        local, hidden = address.rpartition("@")[0], public.rpartition("@")[0]
+        return re.sub(re.escape(local), hidden, text, flags=re.IGNORECASE)
 
 
 def load_key(path: Path) -> bytes:

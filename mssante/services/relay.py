@@ -206,6 +206,8 @@ class Relay:
             result = self._refused_now(job, lane) or await self._mailer.deliver(self._batch(job, content))
             self._note_lane(lane, result)
             await self._settler.settle(job, content, result)
+            if any(isinstance(outcome, Deferred) for outcome in result.outcomes):
+                self._wake.set()  # the claim loop may sleep beyond the new due time
         except MssFault as fault:  # the lease runs out and the job is claimed again
             log.error("attempt_failed", kind=fault.kind, rule=fault.rule, detail=fault.detail, trace_id=job.trace_id)
         except Exception:

@@ -84,12 +84,13 @@ class Settler:
 
     def _events(self, job: Job, verdicts: list[Verdict], result: RelayResult, now: datetime) -> tuple[JournalEvent, ...]:
         evidence = self._context.evidence
+        addresses = [item.recipient.address for item in job.recipients]
+        private = [address for address in addresses if evidence.address(address) != address]
         events = []
         for verdict in verdicts:
             address = evidence.address(verdict.item.recipient.address)
             payload: dict[str, str | int | float | bool | None] = {
-                "to": address, "reply": reply_text(verdict.outcome)[:MAX_REPLY].replace(
-                    verdict.item.recipient.address, address),
+                "to": address, "reply": evidence.text(reply_text(verdict.outcome), private)[:MAX_REPLY],
                 "attempts": verdict.item.attempts, "remote": result.remote, "tls": result.tls,
                 "certificate": result.certificate, "rule": getattr(verdict.outcome, "rule", ""),
             }

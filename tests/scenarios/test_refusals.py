@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import count
 
 import pytest
-from support.lab import Reply, RunningLab, SmtpWire, dotted, letter, report, soon
+from support.lab import Reply, RunningLab, SmtpWire, as_json, dotted, letter, report, soon
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -478,7 +478,15 @@ def test_beta_down_the_letter_waits_in_the_queue_and_arrives(healed: RunningLab)
         wire.ask(b"EHLO poste.test")
         assert plain(wire, account.login, account.password).code == 235
         message = letter(CLAIRE, recipient, name)
-        assert wire.deliver(CLAIRE, [recipient], message).code == 250
+        reply = wire.deliver(CLAIRE, [recipient], message)
+        assert reply.code == 250
+    trace, config = reply.text.split()[-1], healed.folder / healed.operator("alpha").config
+
+    def tried() -> int:
+        _, out, _ = healed.command("trace", trace, "--config", config, "--json")
+        return sum(event["kind"] == "deferred" for event in as_json(out)["events"])
+
+    assert soon(lambda: tried() > 1, 20), "the second attempt comes when it is due, not at the next look at the queue"
     healed.heal()
     with healed.reader(recipient) as reader:
         assert reader.wait_for(name, 60).endswith(message)

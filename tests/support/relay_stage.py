@@ -24,7 +24,7 @@ from mssante.services.settlement import SettlementContext, Settler, retry_policy
 from mssante.storage.interfaces import Acceptance, QueueEntry, QueueItem, QueueRecipient, Tx
 
 OWNER = f"mx.{OURS}"
-LEASE = timedelta(minutes=15)
+LEASE = timedelta(hours=1)
 BACK_OFF = timedelta(minutes=5)
 REMOTE = "docteur@a.mssante.fr"
 PREFIX = b"Received: by mx.hopital.mssante.fr\r\n"
@@ -110,7 +110,8 @@ class RelayStage:
         if settings:
             self.new_life(**settings)
         self.runner = asyncio.get_running_loop().create_task(self.relay.run())
-        await self.until(self._takes_over)
+        if settings.get("memory_bytes") != 0:
+            await self.until(self._takes_over)
 
     def _takes_over(self) -> bool:
         probe = self.relay.reserve(self._item([REMOTE], ALICE, "", b"x", "", False)).queue
@@ -157,7 +158,8 @@ class RelayStage:
         """Wait until `count` recipients are queued again after that many attempts, due in the future and not under lease."""
         def ready(items: list[QueueItem]) -> bool:
             return len(items) == count and all(
-                item.attempts == attempts and item.last_reply and item.next_attempt_at > self.smtp.clock.now() for item in items)
+                item.attempts == attempts and item.last_reply and item.next_attempt_at > self.smtp.clock.now()
+                and item.next_attempt_at - self.smtp.clock.now() != LEASE for item in items)
 
         return await self.until_queue(ready)
 

@@ -54,12 +54,11 @@ def _offset(zone: bytes | None) -> timedelta:
 
 def format_date(instant: datetime) -> bytes:
     """Give the RFC 5322 §3.3 form of an aware datetime, in its own offset, without locale."""
-    return _format_second(instant.replace(microsecond=0))
+    return _format_second(instant.replace(microsecond=0), instant.utcoffset() or timedelta(0))
 
 
-@lru_cache(maxsize=16)  # all messages of a second share their date: 5 µs each
-def _format_second(instant: datetime) -> bytes:
-    offset = instant.utcoffset() or timedelta(0)
+@lru_cache(maxsize=16)  # all messages of a second share their date: 5 µs each; equal instants may stand in two offsets
+def _format_second(instant: datetime, offset: timedelta) -> bytes:
     minutes = int(offset.total_seconds()) // 60
     sign, minutes = ("-", -minutes) if minutes < 0 else ("+", minutes)
     return (f"{_DAY_NAMES[instant.weekday()]}, {instant.day:02d} {_MONTH_NAMES[instant.month - 1]} {instant.year:04d} "

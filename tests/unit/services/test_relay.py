@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.relay_stage import BACK_OFF, DOWN, LATER, LEASE, NO, PREFIX, REMOTE, RelayStage, build_relay
-from support.smtp_stage import ALICE, BOB, CITIZEN, OURS, leaf, message, trust_snapshot, whitelist
+from support.smtp_stage import ALICE, OURS, message, trust_snapshot, whitelist
 
 from mssante.errors import StorageFull
 from mssante.model.journal import JournalKind
@@ -106,16 +106,9 @@ async def test_destinations_do_not_wait_for_each_other_and_each_has_its_limit(st
     assert stage.mailer.most == 3 and len(stage.mailer.batches) == 6
 
 
-@pytest.mark.parametrize("limits", [{"memory_jobs": 0}, {"memory_jobs": 2}, {"memory_bytes": 0}, {"claim_limit": 1}])
+@pytest.mark.parametrize("limits", [{"memory_jobs": 2}, {"memory_bytes": 0}, {"claim_limit": 1}])
 async def test_what_does_not_fit_in_memory_waits_in_storage_and_still_goes(stage: RelayStage, limits: dict[str, int]) -> None:
-    stage.relay.reserve  # noqa: B018
-    if limits in ({"memory_jobs": 0}, {"memory_bytes": 0}):
-        stage.new_life(**limits)
-        stage.runner = asyncio.get_running_loop().create_task(stage.relay.run())
-        if limits == {"memory_jobs": 0}:
-            pytest.skip("a relay without any memory claims nothing: not a setting")
-    else:
-        await stage.start(**limits)
+    await stage.start(**limits)
     sent = [await stage.put([REMOTE, B]) for _ in range(5)]
     await stage.empty()
     assert sorted((batch.trace_id, batch.destination) for batch in stage.mailer.batches) == sorted(
@@ -357,7 +350,7 @@ async def test_stop_leaves_an_attempt_that_never_ends_to_the_next_life(stage: Re
     stage.mailer.gate = None
     assert stage.runner is not None
     await stage.runner
-    await stage.start()
+    await stage.start(concurrency=2)  # the next life
     await stage.empty()
 
 
@@ -403,7 +396,7 @@ async def test_a_claim_that_fails_is_tried_again(stage: RelayStage, monkeypatch:
         return await really(awaitable, 0.001)
 
     monkeypatch.setattr("mssante.services.relay.asyncio.wait_for", quick)
-    await stage.start(memory_bytes=0)
+    await stage.put([REMOTE])
     next_due = stage.smtp.stores.queue.next_due
     failures = []
 
@@ -414,10 +407,6 @@ async def test_a_claim_that_fails_is_tried_again(stage: RelayStage, monkeypatch:
         return next_due(tx)
 
     monkeypatch.setattr(stage.smtp.stores.queue, "next_due", fail)
-    await stage.put([REMOTE])
+    await stage.start()
     await stage.empty()
     assert len(failures) == 3
-
-
-def test_the_stage_names_what_it_needs() -> None:
-    assert whitelist().knows_domain("a.mssante.fr") and leaf("a") and {BOB, CITIZEN}
