@@ -19,6 +19,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from mssante.clock import Clock
+from mssante.errors import InputFault
+from mssante.lang import say
 from mssante.services.evidence import Evidence
 from mssante.storage.interfaces import Account, Stores, Tx
 
@@ -34,8 +36,12 @@ _nobody = _hasher.hash(secrets.token_urlsafe(16))
 
 
 def hash_secret(password: str) -> str:
-    """Give the argon2id form of a password, for storage."""
-    return _hasher.hash(password)
+    """Give the argon2id form of a password of 1 to 1,024 octets, for storage. Raises InputFault (`COMPTE-MOT-DE-PASSE`)."""
+    octets = password.encode("utf-8", "surrogatepass")
+    if not 0 < len(octets) <= MAX_PASSWORD:
+        raise InputFault(say("mot de passe vide ou trop long", "empty or too long password"), rule="COMPTE-MOT-DE-PASSE",
+                         remedy=say(f"de 1 à {MAX_PASSWORD} octets", f"1 to {MAX_PASSWORD} octets"))
+    return _hasher.hash(octets)
 
 
 class Accounts:

@@ -19,6 +19,8 @@ from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.services.accounts import hash_secret
 from mssante.storage.interfaces import Account, JournalRow, NewMailbox, QueueItem, Stores, Tx
 
+QUEUE_ACTIONS = ("hold", "release", "retry", "cancel")
+
 
 @dataclass(frozen=True, slots=True)
 class MailboxSpec:
@@ -84,8 +86,6 @@ class Admin:
 
     async def create_account(self, login: str, password: str, addresses: Sequence[str]) -> Account:
         """Create a login that opens these mailboxes, the first being its own. Raises InputFault."""
-        if not password:
-            raise InputFault(say("mot de passe vide", "empty password"), rule="COMPTE-MOT-DE-PASSE")
         keys = [address.lower() for address in addresses]
         secret = await asyncio.to_thread(hash_secret, password)
 
@@ -109,8 +109,8 @@ class Admin:
                                                      {"action": action})])
 
     async def change_account(self, login: str, *, password: str | None = None, enabled: bool | None = None) -> None:
-        """Change password or state of a login. Raises InputFault `COMPTE-INCONNU`."""
-        secret = await asyncio.to_thread(hash_secret, password) if password else None
+        """Change password or state of a login. Raises InputFault `COMPTE-INCONNU`, `COMPTE-MOT-DE-PASSE`."""
+        secret = await asyncio.to_thread(hash_secret, password) if password is not None else None
 
         def unit(tx: Tx) -> bool:
             done = self.stores.accounts.update_account(tx, login.lower(), secret_hash=secret, enabled=enabled)
@@ -165,7 +165,13 @@ class Admin:
         return await self.stores.database.read(lambda tx: self.stores.queue.depth(tx))
 
     async def change_queue(self, action: str, *, queue_id: int | None = None, destination: str | None = None) -> int:
-        """hold, release, retry or cancel recipients of a message or a destination; give how many changed."""
+        """hold, release, retry or cancel recipients of a message or a destination; give how many changed.
+
+        Raises InputFault `FILE-ACTION`.
+        """
+        if action not in QUEUE_ACTIONS:
+            raise InputFault(say(f"action inconnue : {action}", f"unknown action: {action}"), rule="FILE-ACTION",
+                             remedy=", ".join(QUEUE_ACTIONS))
         now = self._clock.now()
 
         def unit(tx: Tx) -> int:

@@ -1,11 +1,15 @@
 """Small periodic duties: content that nothing refers to any more is deleted, gauges are refreshed.
 
-Files go after the commit that forgot them. Nothing here is on the path of a message.
+- Files go after the commit that forgot them.
+- Blobs that no message names (a letter refused after its content was read, a process killed between file and commit) are
+  found once an hour among those older than an hour: what is being accepted now is never among them.
+- Nothing here is on the path of a message.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,6 +24,7 @@ from mssante.storage.interfaces import Stores, Tx
 log = structlog.get_logger("housekeeping")
 PERIOD_SECONDS = 20.0
 SWEEP_LIMIT = 500
+FILES_SECONDS = 3600.0
 
 
 class Housekeeping:
@@ -31,6 +36,7 @@ class Housekeeping:
         self._evidence = evidence
         self._clock = clock
         self._certificate = certificate
+        self._files_due = 0.0
 
     async def run(self) -> None:
         """Do all duties, again and again."""
@@ -44,6 +50,9 @@ class Housekeeping:
     async def once(self) -> None:
         """Do all duties one time."""
         await self._sweep()
+        if self._clock.monotonic() >= self._files_due:
+            self._files_due = self._clock.monotonic() + FILES_SECONDS
+            await self.sweep_files(FILES_SECONDS)
         depth = await self._stores.database.read(lambda tx: self._stores.queue.depth(tx))
         for state in ("queued", "held", "failed"):
             QUEUE_DEPTH.labels(state).set(depth.get(state, 0))
@@ -58,3 +67,21 @@ class Housekeeping:
         keys = await self._stores.database.write(unit)
         if keys:
             await asyncio.to_thread(self._stores.blobs.delete, keys)
+
+    async def sweep_files(self, older_than_seconds: float) -> int:
+        """Delete blobs that no message names and that nobody touched for that long; give how many."""
+        await asyncio.to_thread(self._stores.blobs.clear_staging)
+        found = await asyncio.to_thread(lambda: list(self._stores.blobs.keys(older_than_seconds=older_than_seconds)))
+        count = 0
+        for start in range(0, len(found), SWEEP_LIMIT):
+            part = found[start:start + SWEEP_LIMIT]
+            used = await self._stores.database.read(partial(self._used, part))
+            lost = [key for key in part if key not in used]
+            await asyncio.to_thread(self._stores.blobs.delete, lost)
+            count += len(lost)
+        if count:
+            log.info("orphan_blobs_deleted", count=count)
+        return count
+
+    def _used(self, keys: list[str], tx: Tx) -> set[str]:
+        return self._stores.messages.blobs_in_use(tx, keys)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -75,6 +75,14 @@ class BlobStore(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove blobs; those already gone are no fault."""
+        ...
+
+    def keys(self, *, older_than_seconds: float = 3600.0) -> Iterator[str]:
+        """Give the keys of blobs not touched since (blocking): what `MessageStore.blobs_in_use` is asked about."""
+        ...
+
+    def clear_staging(self, *, older_than_seconds: float = 86400.0) -> int:
+        """Remove what dead processes left half written; give how many files."""
         ...
 
     def free_bytes(self) -> int:
@@ -199,6 +207,10 @@ class MessageStore(Protocol):
 
     def sweep(self, tx: Tx, limit: int) -> list[str]:
         """Delete content of orphan messages (in no folder, no queue), give blob keys to delete after commit."""
+        ...
+
+    def blobs_in_use(self, tx: Tx, keys: Sequence[str]) -> set[str]:
+        """Give which of these blob keys a message names."""
         ...
 
     def by_trace(self, tx: Tx, trace_id: str) -> list[tuple[int, str, int]]:

@@ -132,9 +132,9 @@ def test_anchors(space: Space) -> None:
 def test_signer_and_https_anchors(space: Space) -> None:
     text = (space.config / "operator.toml").read_text()
     line = next(one for one in text.splitlines() if one.startswith("signer_cns"))
-    space.change(line, 'whitelist_anchors = "nulle-part.pem"')
+    space.change(line, 'signer_cns = []\nsigner_ous = []\nwhitelist_anchors = "nulle-part.pem"')
     found = check(space)[1]
-    assert found["ANCRE-05"]["state"] == "warn" and found["ANCRE-04"]["state"] == "fail"
+    assert found["ANCRE-05"]["state"] == "fail" and found["ANCRE-04"]["state"] == "fail"
 
 
 def test_crls(space: Space) -> None:
