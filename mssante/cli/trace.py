@@ -26,7 +26,7 @@ KINDS = {
     "session_refused": ("session refusée", "session refused"), "sender_refused": ("expéditeur refusé", "sender refused"),
     "recipient_refused": ("destinataire refusé", "recipient refused"), "data_refused": ("contenu refusé", "content refused"),
     "received": ("reçu d'un opérateur", "received from an operator"), "submitted": ("déposé", "submitted"),
-    "filed": ("rangé", "filed"), "queued": ("en file", "queued"), "relayed": ("relayé", "relayed"),
+    "relayed": ("relayé", "relayed"),
     "deferred": ("différé", "deferred"), "bounced": ("refusé définitivement", "bounced"),
     "report_sent": ("avis envoyé", "report sent"), "login": ("connexion", "login"),
     "login_refused": ("connexion refusée", "login refused"), "whitelist_adopted": ("liste adoptée", "list adopted"),

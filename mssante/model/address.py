@@ -65,7 +65,11 @@ def parse_envelope_address(text: str, utf8: bool = False) -> MailAddress:
 
     Raises InputFault (`ADR-SYNTAX`, `ADR-LENGTH`, `ADR-DOMAIN`).
     """
-    if len(text) > MAX_ADDRESS or len(text.encode("utf-8", "surrogateescape")) > MAX_ADDRESS:
+    try:
+        octets = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise InputFault("address is not text", rule="ADR-SYNTAX") from exc
+    if octets > MAX_ADDRESS:
         raise InputFault("address is too long", rule="ADR-LENGTH", remedy=f"at most {MAX_ADDRESS} octets")
     local, at, domain = text.rpartition("@")
     pattern = _LOCAL_UTF8 if utf8 else _LOCAL
@@ -75,6 +79,6 @@ def parse_envelope_address(text: str, utf8: bool = False) -> MailAddress:
         raise InputFault("local part is too long", rule="ADR-LENGTH", remedy=f"at most {MAX_LOCAL} octets")
     if not domain.isascii() and not utf8:
         raise InputFault("address needs SMTPUTF8", rule="ADR-SYNTAX")
-    if domain.endswith("."):
-        raise InputFault("domain ends with a dot", rule="ADR-DOMAIN")
+    if domain.endswith(".") or domain != domain.strip():
+        raise InputFault("domain ends with a dot or has white space around it", rule="ADR-DOMAIN")
     return MailAddress(local, normalise_domain(domain))

@@ -20,8 +20,6 @@ class JournalKind(StrEnum):
     DATA_REFUSED = "data_refused"
     RECEIVED = "received"
     SUBMITTED = "submitted"
-    FILED = "filed"
-    QUEUED = "queued"
     RELAYED = "relayed"
     DEFERRED = "deferred"
     BOUNCED = "bounced"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
@@ -28,4 +29,17 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format='{"event":"library","logger":"%(name)s"}')
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_LibraryFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+class _LibraryFormatter(logging.Formatter):
+    """What a library logs, as one JSON line: who and how grave, never its words, which may quote a message or a person."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line; of an exception, its class alone."""
+        line = {"event": "library", "logger": record.name, "level": record.levelname.lower()}
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+        return json.dumps(line)

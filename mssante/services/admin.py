@@ -14,6 +14,7 @@ from email_validator import EmailNotValidError, validate_email
 from mssante.clock import Clock
 from mssante.errors import InputFault
 from mssante.lang import say
+from mssante.model.address import parse_envelope_address
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.services.accounts import hash_secret
@@ -45,7 +46,8 @@ class Admin:
     def _checked(self, address: str) -> str:
         try:
             found = validate_email(address, check_deliverability=False, allow_smtputf8=False, test_environment=True)
-        except EmailNotValidError as exc:
+            parse_envelope_address(f"{found.local_part}@{found.ascii_domain}")  # a mailbox that no RCPT could name
+        except (EmailNotValidError, InputFault) as exc:
             raise InputFault(say(f"adresse refusée : {address}", f"address refused: {address}"), detail=str(exc),
                              rule="BAL-ADRESSE", remedy=say("utilisez nom@domaine", "use name@domain")) from exc
         if found.ascii_domain not in self._hosted:

@@ -22,6 +22,7 @@ from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState
 from mssante.model.message import Author, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
@@ -31,6 +32,8 @@ from mssante.services.smtp_session import LocalTarget, MailTransaction, SmtpSess
 from mssante.services.staging import BodySink
 from mssante.services.truststate import TrustState
 from mssante.storage.interfaces import Acceptance, BlobStore, Filing
+
+_RECEIVED = RECEIVED.labels("operator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class Reception:
         group = (Acceptance(message, filings, None, (event,)),
                  *context.reporter.success_reports(transaction, message, now))
         await context.mailroom.accept(group)
+        _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 
     def _check_from(self, state: SmtpSessionState, transaction: MailTransaction, author: Author) -> Decision:

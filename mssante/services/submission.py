@@ -23,6 +23,7 @@ from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
 from mssante.model.message import MessageFacts, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_line
 from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.services.accounts import Accounts
@@ -32,6 +33,7 @@ from mssante.services.staging import BodySink
 from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
 
 log = structlog.get_logger("submission")
+_RECEIVED = RECEIVED.labels("submission")
 MAX_HEAD = 1024 * 1024  # octets of header read to see what it lacks
 
 
@@ -148,6 +150,7 @@ class Submission:
         group = (Acceptance(message, filings, entry, (event,)),
                  *await self._success_reports(transaction, message, now))
         await context.mailroom.accept(group)
+        _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 
     async def _success_reports(self, transaction: MailTransaction, message: NewMessage,

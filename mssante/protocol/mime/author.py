@@ -15,10 +15,13 @@ from mssante.protocol.mime.addresses import parse_addresses
 from mssante.protocol.mime.headers import Headers
 
 MAX_FROM_ADDRESSES = 100
+MAX_FROM_OCTETS = 16 * 1024  # a longer field is nobody's: not read at all
 _CACHED_BYTES = 256
 
 
 def _read(value: bytes) -> tuple[tuple[MailAddress, ...], int]:
+    if len(value) > MAX_FROM_OCTETS:
+        return (), 1
     addresses: list[MailAddress] = []
     unreadable = 0
     for entry in parse_addresses(value)[:MAX_FROM_ADDRESSES]:

@@ -37,7 +37,7 @@ def traces(space: Space) -> tuple[Space, str, str]:
     async def fill(admin: Admin) -> None:
         made = await admin.create_mailboxes([MailboxSpec(BOX, MailboxType.PER)])
         received = JournalEvent(JournalKind.RECEIVED, NOW, filed, "a@b.test", {"rule": "", "size": 26})
-        put = JournalEvent(JournalKind.FILED, NOW + timedelta(milliseconds=4), filed, BOX)
+        put = JournalEvent(JournalKind.REPORT_SENT, NOW + timedelta(milliseconds=4), filed, BOX)
         submitted = JournalEvent(JournalKind.SUBMITTED, NOW, queued, BOX)
         entry = QueueEntry(BOX, tuple(QueueRecipient(f"{name}@loin.test", "loin.test") for name in "xy"),
                            NOW + timedelta(days=2), NOW + timedelta(minutes=5))
@@ -53,10 +53,10 @@ def test_trace_tells_the_events_and_where_the_message_lies(traces: tuple[Space, 
     space, filed, _ = traces
     told = space.run("trace", filed.lower())
     assert told.code == 0
-    assert told.out.index("reçu d'un opérateur") < told.out.index("rangé ") < told.out.index(f"rangé dans {BOX}, dossier INBOX")
+    assert told.out.index("reçu d'un opérateur") < told.out.index("avis envoyé ") < told.out.index(f"rangé dans {BOX}, dossier INBOX")
     assert "+    0.004 s" in told.out
     document = space.run("trace", filed, "--json").json
-    assert [one["kind"] for one in document["events"]] == ["received", "filed"]
+    assert [one["kind"] for one in document["events"]] == ["received", "report_sent"]
     assert document["folders"] == [{"mailbox": BOX, "folder": "INBOX", "uid": 1}]
     assert document["queue"] == []
 
@@ -116,7 +116,7 @@ def test_the_journal_is_whole_until_somebody_alters_it(traces: tuple[Space, str,
 def test_the_journal_is_filtered(traces: tuple[Space, str, str]) -> None:
     space = traces[0]
     assert len(space.run("journal", "list", "-n", "2", "--json").json["events"]) == 2
-    assert [one["kind"] for one in space.run("journal", "list", "--kind", "filed", "--json").json["events"]] == ["filed"]
+    assert [one["kind"] for one in space.run("journal", "list", "--kind", "report_sent", "--json").json["events"]] == ["report_sent"]
     outcome = space.run("journal", "list", "--kind", "nope")
     assert outcome.code == 1 and "received" in outcome.err
 

@@ -11,6 +11,7 @@ from support.smtp_stage import ALICE, BOB, CITIZEN, OURS, SmtpStage, Wire, build
 
 from mssante.model.journal import JournalKind
 from mssante.model.mailbox import MailboxState
+from mssante.observability.metrics import REGISTRY
 from mssante.protocol.reports.dsn import parse_dsn
 
 MAIL = "MAIL FROM:<docteur@a.mssante.fr>"
@@ -144,6 +145,7 @@ async def test_the_prefix_is_ours_and_the_body_theirs(stage: SmtpStage, wire: Wi
     assert lines[1].startswith(b"Received: from mx.a.mssante.fr ([127.0.0.1])")
     assert ALICE.encode() not in stored.prefix and BOB.encode() not in stored.prefix, "no blind copy is shown"
     assert await stage.bodies(BOB) == [message()]
+    assert REGISTRY.get_sample_value("mssante_messages_received_total", {"route": "operator"})
     (event,) = await stage.journal(JournalKind.RECEIVED)
     assert event.payload["to"] == f"{ALICE} {BOB}" and event.payload["list"] == "2026-03-01"
     assert str(event.payload["dn"]).startswith("CN=mx.a.mssante.fr")

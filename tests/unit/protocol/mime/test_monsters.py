@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from mssante.protocol.reports.dsn import parse_dsn
 from mssante.protocol.reports.mdn import parse_mdn
 
 MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+LIMIT = 1.0 if sys.gettrace() is None else 5.0  # seconds of CPU; coverage's tracer makes Python several times slower
 KIB = b"0123456789abcde\r" * 64
 
 
@@ -131,7 +133,7 @@ def test_monster(name: str) -> None:
     before = time.process_time()
     found = facts(message)
     spent = time.process_time() - before
-    assert spent < 1.0, f"{spent:.2f} s of CPU"
+    assert spent < LIMIT, f"{spent:.2f} s of CPU"
     imap_sexp.check_envelope(imap_sexp.read(found.envelope))
     imap_sexp.check_body(imap_sexp.read(found.bodystructure))
     assert len(found.subject) <= 512 and found.subject.isprintable()
@@ -149,7 +151,7 @@ def test_monster_elsewhere(name: str) -> None:
     read_author(read_headers(message))
     assert parse_dsn(message) is None and parse_mdn(message) is None
     spent = time.process_time() - before
-    assert spent < 1.0, f"{spent:.2f} s of CPU"
+    assert spent < LIMIT, f"{spent:.2f} s of CPU"
 
 
 @pytest.mark.parametrize("kind", [b"delivery-status", b"disposition-notification"])
@@ -161,4 +163,4 @@ def test_report_monsters(kind: bytes, filler: bytes) -> None:
     before = time.process_time()
     parse_dsn(message)
     parse_mdn(message)
-    assert time.process_time() - before < 1.0
+    assert time.process_time() - before < LIMIT
