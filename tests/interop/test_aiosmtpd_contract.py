@@ -86,7 +86,7 @@ def ours(stage: SmtpStage) -> HardenedSmtp:
 
 
 def test_the_version_is_the_one_that_was_studied() -> None:
-    assert aiosmtpd.__version__.startswith("1.4.") and tuple(map(int, aiosmtpd.__version__.split("."))) >= (1, 4, 6)
+    assert aiosmtpd.__version__.startswith("1.4.") and tuple(map(int, aiosmtpd.__version__.split("."))) >= (1, 4, 6)  # noqa: RUF048
 
 
 # ---------------------------------------------------------------- DATA line by line, joined in memory

@@ -27,6 +27,7 @@ from mssante.endpoints.smtp_base import SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
 from mssante.model.journal import JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
+from mssante.model.message import StoredMessage
 from mssante.services.accounts import Accounts, hash_secret
 from mssante.services.addressbook import AddressBook
 from mssante.services.doorbell import Doorbell
@@ -37,7 +38,7 @@ from mssante.services.reception import AcceptContext, AcceptSettings, Reception
 from mssante.services.reports import Reporter, ReportSettings
 from mssante.services.submission import Submission, SubmissionSettings
 from mssante.services.truststate import TrustSnapshot, TrustState
-from mssante.storage.interfaces import JournalRow, NewMailbox, QueueItem, StoredMessage, Stores, Tx
+from mssante.storage.interfaces import JournalRow, NewMailbox, QueueItem, Stores, Tx
 from mssante.storage.open import StorageOptions, open_stores
 from mssante.trust.names import DnMode
 from mssante.trust.peer import PeerPolicy
@@ -111,7 +112,7 @@ class Wire:
 
     async def reply(self) -> str:
         """Give the next whole reply, its lines joined by LF, without CRLF. Fails when it is not ASCII or not CRLF."""
-        lines = []
+        lines: list[str] = []
         while True:
             line = await asyncio.wait_for(self.reader.readline(), WAIT_SECONDS)
             assert line.endswith(b"\r\n"), f"closed or cut: {line!r} after {lines!r}"

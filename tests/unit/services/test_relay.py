@@ -47,7 +47,7 @@ async def test_a_message_is_attempted_at_once_from_memory(stage: RelayStage) -> 
     assert (batch.destination, str(batch.sender), batch.trace_id, batch.ret, batch.envid) == (
         "a.mssante.fr", ALICE, trace_id, "FULL", "env1")
     (recipient,) = batch.recipients
-    assert (str(recipient.address), recipient.notify, recipient.orcpt) == (REMOTE, {"FAILURE"}, f"rfc822;{REMOTE}")
+    assert (str(recipient.address), recipient.notify, recipient.orcpt) == (REMOTE, frozenset({"FAILURE"}), f"rfc822;{REMOTE}")
     assert stage.mailer.contents == [PREFIX + body] and batch.size == len(PREFIX + body)
     relayed = await stage.event(JournalKind.RELAYED)
     assert (relayed["to"], relayed["attempts"], relayed["remote"], relayed["tls"], relayed["certificate"]) == (
@@ -398,7 +398,7 @@ async def test_a_claim_that_fails_is_tried_again(stage: RelayStage, monkeypatch:
     monkeypatch.setattr("mssante.services.relay.asyncio.wait_for", quick)
     await stage.put([REMOTE])
     next_due = stage.smtp.stores.queue.next_due
-    failures = []
+    failures: list[bool] = []
 
     def fail(tx: Any) -> Any:
         if len(failures) < 3:

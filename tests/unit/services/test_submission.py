@@ -13,8 +13,8 @@ from support.smtp_stage import ALICE, BOB, CITIZEN, OURS, PASSWORD, SmtpStage, W
 from mssante.documents.ins import ins_key
 from mssante.model.journal import JournalKind
 from mssante.model.mailbox import MailboxState
+from mssante.model.message import StoredMessage
 from mssante.services.accounts import hash_secret
-from mssante.storage.interfaces import StoredMessage
 
 MAIL = f"MAIL FROM:<{ALICE}>"
 REMOTE = "docteur@a.mssante.fr"
