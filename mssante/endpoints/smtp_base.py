@@ -20,6 +20,7 @@ import asyncio
 import logging
 import ssl
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, cast
@@ -236,13 +237,13 @@ class SmtpLoop(SMTP):
 
     # ------------------------------------------------------------ what the verbs give to the loop
 
+    @abstractmethod
     def _tls_is_up(self) -> None:
         """TLS was just established."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _feed_data(self, receiving: Receiving) -> None:
         """Take what the buffer holds as content."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ the pump
 
