@@ -22,7 +22,7 @@ import ssl
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
 import structlog
@@ -82,7 +82,6 @@ class Receiving:
     reader: DotReader
     sink: BodySink
     transaction: MailTransaction
-    flushing: bool = field(default=False)
 
 
 class SmtpLoop(SMTP):

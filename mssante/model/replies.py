@@ -28,7 +28,6 @@ TLS_TWICE = _reply(503, "5.5.1", "TLS est deja actif", "TLS-DEJA")
 TLS_NO_ARGUMENT = _reply(501, "5.5.4", "STARTTLS ne prend pas de parametre", "SMTP-SYNTAXE")
 NEED_AUTH = _reply(530, "5.7.0", "Authentification requise pour deposer un message", "AUTH-REQUISE")
 AUTH_FAILED = _reply(535, "5.7.8", "Identifiant ou mot de passe refuse", "AUTH-REFUSEE")
-AUTH_TEMPORARY = _reply(454, "4.7.0", "Verification impossible pour l'instant, reessayez", "AUTH-INDISPONIBLE")
 AUTH_MECHANISM = _reply(504, "5.5.4", "Mecanisme non propose ; utilisez PLAIN ou LOGIN", "AUTH-MECANISME")
 AUTH_CANCELLED = _reply(501, "5.7.0", "Authentification abandonnee", "AUTH-ABANDON")
 AUTH_TWICE = _reply(503, "5.5.1", "Deja authentifie", "AUTH-DEJA")
@@ -91,11 +90,6 @@ def closed_mailbox(address: str) -> Refuse:
     """Refuse a closed mailbox (spec §5)."""
     return Refuse(_reply(550, "5.2.1", "Boite fermee : cherchez le correspondant dans l'Annuaire Sante", "BOITE-FERMEE"),
                   address)
-
-
-def mailbox_full(address: str) -> Refuse:
-    """The recipient is over quota (F2.13: 452 for now)."""
-    return Refuse(_reply(452, "4.2.2", "Boite pleine", "BOITE-PLEINE"), address)
 
 
 def outside_trust_space(domain: str, list_date: str) -> Refuse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -101,7 +102,9 @@ async def test_the_console_speaks_no_clear_text(opened: tuple[str, str]) -> None
 
 async def test_doors_left_empty_stay_closed(stage: SmtpStage, tmp_path: Path) -> None:
     admin = AdminHttp(config(tmp_path), stage.trust, stage.stores)
+    before = set(os.listdir("/proc/self/fd"))
     await admin.open()
+    assert set(os.listdir("/proc/self/fd")) == before  # no socket was opened
     await admin.close()
 
 
