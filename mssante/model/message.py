@@ -40,7 +40,8 @@ NOBODY = Author(0, (), 0)
 class MessageFacts:
     """What one scan at ingest gives. envelope and bodystructure are encoded IMAP bytes (RFC 9051 §7.5.2).
 
-    header_size counts prefix-less octets up to and including the empty line; date is the Date header in UTC or None.
+    header_size counts prefix-less octets up to and including the empty line; date is the Date header in UTC or None;
+    in_reply_to: the ids of References, else of In-Reply-To, oldest first, separated by spaces (RFC 5256 §3).
     """
 
     message_id: str

@@ -18,6 +18,7 @@ from mmap import mmap
 MAX_HEADER_BYTES = 1 << 20
 MAX_HEADER_FIELDS = 2_000
 MAX_WORDS_INPUT = 16_384  # octets of a value that the RFC 2047 decoder looks at
+_MAX_REFERENCES = 100
 MAX_ID_CHARS = 998  # RFC 5322 §2.1.1: no line is longer
 
 # Only plain text codecs: never a transform (zlib, rot13) nor one with side rules (utf-7, idna, unicode_escape).
@@ -216,3 +217,17 @@ def message_id(value: bytes | None) -> str:
     chosen = found.group() if found else value.strip()[:MAX_ID_CHARS]
     text = chosen.decode("ascii") if chosen.isascii() else decode_raw(chosen)
     return text if text.isprintable() else _CONTROLS.sub("", text)
+
+
+def reference_ids(references: bytes | None, in_reply_to: bytes | None) -> str:
+    """Give the ids that a message answers, oldest first, separated by spaces: those of References, else the first of
+    In-Reply-To (RFC 5256 §3). At most 100 (the first and the last ones are kept) of `MAX_ID_CHARS` characters.
+    """
+    if not references:
+        return message_id(in_reply_to)
+    found = [value for value in _IDENTIFIER.findall(references) if value.isascii() and len(value) <= MAX_ID_CHARS]
+    if not found:
+        return message_id(in_reply_to)
+    if len(found) > _MAX_REFERENCES:
+        found = [found[0], *found[1 - _MAX_REFERENCES:]]
+    return _CONTROLS.sub("", b" ".join([b"".join(value.split()) for value in found]).decode("ascii"))

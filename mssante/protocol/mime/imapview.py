@@ -21,7 +21,7 @@ from mssante.model.message import MessageFacts
 from mssante.protocol.mime.addresses import HeaderAddress, parse_addresses
 from mssante.protocol.mime.author import read_author
 from mssante.protocol.mime.dates import parse_date
-from mssante.protocol.mime.headers import Headers, decode_raw, decode_words, message_id, parse_headers
+from mssante.protocol.mime.headers import Headers, decode_raw, decode_words, message_id, parse_headers, reference_ids
 from mssante.protocol.mime.parameters import parse_disposition
 from mssante.protocol.mime.scan import DEFAULT, Limits, Part, scan
 from mssante.protocol.mime.wire import nstring, parameter_list
@@ -171,7 +171,7 @@ def facts(body: bytes | memoryview | mmap, *, prefix: bytes = b"", limits: Limit
     sender_from, first_address = _addresses(headers, b"from")
     return MessageFacts(
         message_id=message_id(headers.get(b"message-id")),
-        in_reply_to=message_id(headers.get(b"in-reply-to")),
+        in_reply_to=reference_ids(headers.get(b"references"), headers.get(b"in-reply-to")),
         from_address=first_address,
         subject=decode_words(subject, MAX_SUBJECT) if subject else "",
         date=parse_date(headers.get(b"date")),

@@ -44,6 +44,7 @@ mailbox = Table(
     Column("holder_id", Text, nullable=False),
     Column("display_name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("quota_messages", BigInteger, nullable=False, server_default="0"),
 )
 
 account = Table(
@@ -52,6 +53,7 @@ account = Table(
     Column("login", Text, nullable=False, unique=True),
     Column("secret_hash", Text, nullable=False),
     Column("enabled", SmallInteger, nullable=False),
+    Column("scram", Text, nullable=False, server_default=""),
 )
 
 delegation = Table(
@@ -77,7 +79,46 @@ folder = Table(
     Column("deleted_count", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("subscribed", SmallInteger, nullable=False),
+    Column("seen_private", SmallInteger, nullable=False, server_default="0"),
     Index("folder_by_name", "mailbox_id", "name", unique=True),
+)
+
+# Who may do what in a folder beside the owner of its mailbox (RFC 4314). identifier: a login, or `anyone`, maybe behind `-`.
+folder_right = Table(
+    "folder_right", metadata,
+    Column("folder_id", BigInteger, ForeignKey("folder.id", ondelete="CASCADE"), primary_key=True),
+    Column("identifier", Text, primary_key=True),
+    Column("rights", Text, nullable=False),
+    Index("folder_right_by_identifier", "identifier"),
+    sqlite_with_rowid=False,
+)
+
+# What a login has read in a folder whose `\\Seen` is private to each reader (folder.seen_private).
+private_seen = Table(
+    "private_seen", metadata,
+    Column("folder_id", BigInteger, ForeignKey("folder.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    Column("uid", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+# Subscriptions to folders of other mailboxes; those to one's own stand on the folder.
+shared_subscription = Table(
+    "shared_subscription", metadata,
+    Column("account_id", BigInteger, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    Column("folder_id", BigInteger, ForeignKey("folder.id", ondelete="CASCADE"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# METADATA (RFC 5464). folder_id 0: of the mailbox itself (server annotations); account_id 0: shared, else private to it.
+annotation = Table(
+    "annotation", metadata,
+    Column("mailbox_id", BigInteger, ForeignKey("mailbox.id", ondelete="CASCADE"), primary_key=True),
+    Column("folder_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 message = Table(
@@ -91,7 +132,7 @@ message = Table(
     Column("header_size", BigInteger, nullable=False),
     Column("received_count", Integer, nullable=False),
     Column("header_message_id", Text, nullable=False),
-    Column("in_reply_to", Text, nullable=False),
+    Column("in_reply_to", Text, nullable=False),  # what it answers: ids of References, else In-Reply-To, oldest first
     Column("from_address", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("header_date", BigInteger),
@@ -116,6 +157,7 @@ folder_message = Table(
     Column("internal_date", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("expunged", SmallInteger, nullable=False),
+    Column("saved_at", BigInteger, nullable=False, server_default="0"),
     Index("folder_message_by_modseq", "folder_id", "modseq"),
     Index("folder_message_by_message", "message_id"),
     sqlite_with_rowid=False,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, text
 
 from mssante.errors import OperatorFault
 from mssante.storage.open import StorageOptions, open_stores
@@ -28,8 +28,8 @@ SECOND = '''"""A later revision of a test."""
 import os, signal
 from alembic import op
 from sqlalchemy import Column, Integer
-revision = "0002"
-down_revision = "0001"
+revision = "later"
+down_revision = "0002"
 def upgrade():
     op.create_table("later", Column("id", Integer, primary_key=True))
     if os.environ.get("DIE"):
@@ -44,7 +44,7 @@ sys.path.insert(0, sys.argv[1])
 from mssante.storage.open import open_stores
 from mssante.storage.sql import schema
 if len(sys.argv) > 4:
-    schema._MIGRATIONS, schema.SCHEMA_VERSION = Path(sys.argv[4]), 2
+    schema._MIGRATIONS, schema.SCHEMA_VERSION = Path(sys.argv[4]), schema.SCHEMA_VERSION + 1
 open_stores(sys.argv[2], Path(sys.argv[3])).close()
 """
 
@@ -71,15 +71,26 @@ def test_migrations_give_the_tables_of_the_program(tmp_path: Path) -> None:
         context = MigrationContext.configure(connection, opts={
             "compare_type": True, "include_object": lambda thing, name, kind, *rest: name != "alembic_version"})
         assert compare_metadata(context, metadata) == []
-        created = {row[0]: row[1] for row in connection.execute(text("SELECT name, sql FROM sqlite_master"))}
+        created = _shape(connection)
     engine.dispose()
     fresh = create_engine("sqlite://")
     metadata.create_all(fresh)
     with fresh.connect() as connection:
-        wanted = {row[0]: row[1] for row in connection.execute(text("SELECT name, sql FROM sqlite_master"))}
+        wanted = _shape(connection)
     fresh.dispose()
-    # The texts also tell what comparison does not: WITHOUT ROWID, partial indexes, order of columns.
     assert {name: created[name] for name in wanted} == wanted
+
+
+def _shape(connection: Connection) -> dict[str, object]:
+    """Give what comparison does not see: order of columns, WITHOUT ROWID, partial indexes."""
+    shape: dict[str, object] = {}
+    for kind, name, sql in connection.execute(text("SELECT type, name, sql FROM sqlite_master")).all():
+        if kind == "table":
+            columns = connection.execute(text(f"PRAGMA table_xinfo('{name}')")).all()
+            shape[name] = ([tuple(column) for column in columns], sql.rstrip().endswith("WITHOUT ROWID"))
+        else:
+            shape[name] = sql
+    return shape
 
 
 def test_settings_that_durability_needs(tmp_path: Path) -> None:
@@ -120,7 +131,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def later_migrations(folder: Path) -> Path:
     target = folder / "migrations"
     shutil.copytree(ROOT / "mssante/storage/sql/migrations", target, ignore=shutil.ignore_patterns("__pycache__"))
-    (target / "versions" / "v0002_later.py").write_text(SECOND)
+    (target / "versions" / "v9999_later.py").write_text(SECOND)
     return target
 
 

@@ -142,3 +142,12 @@ def test_samples_have_the_expected_shape(shared_dir: Path) -> None:
     assert value[1][8] == (b"ATTACHMENT", (b"FILENAME", b"IHE_XDM.zip"))
     assert found.subject.startswith("XDM/1.0/DDM+Lettre de liaison à la sortie ")
     assert found.message_id == "<essai-s1@operateur-a.mssante.fr>"
+
+
+def test_what_a_message_answers_is_its_references_else_in_reply_to() -> None:
+    body = b"References: <a@x>\r\n <b @x> junk <c@x>\r\nIn-Reply-To: <d@x>\r\n\r\n"
+    assert facts(body).in_reply_to == "<a@x> <b@x> <c@x>"
+    assert facts(b"References: none\r\nIn-Reply-To: <d@x>\r\n\r\n").in_reply_to == "<d@x>"
+    many = b"References: " + b" ".join(b"<%d@x>" % number for number in range(300)) + b"\r\n\r\n"
+    kept = facts(many).in_reply_to.split(" ")
+    assert len(kept) == 100 and kept[0] == "<0@x>" and kept[1] == "<201@x>" and kept[-1] == "<299@x>"
