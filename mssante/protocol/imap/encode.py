@@ -211,10 +211,12 @@ def esearch_line(answer: ESearchAnswer) -> bytes:
     parts = [b"* ESEARCH (TAG " + string(answer.tag) + b")"]
     if answer.uid:
         parts.append(b"UID")
-    numbers = (("MIN", answer.minimum), ("MAX", answer.maximum), ("COUNT", answer.count), ("MODSEQ", answer.modseq))
+    numbers = (("MIN", answer.minimum), ("MAX", answer.maximum), ("COUNT", answer.count))
     parts.extend(b"%b %d" % (name.encode("ascii"), number) for name, number in numbers if number is not None)
     if answer.all:
         parts.append(b"ALL " + answer.all.encode())
+    if answer.modseq is not None:
+        parts.append(b"MODSEQ %d" % answer.modseq)
     return b" ".join(parts) + CRLF
 
 

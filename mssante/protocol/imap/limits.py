@@ -17,13 +17,13 @@ class Limits:
     faults: refused commands in a row before the session is ended.
     """
 
-    line_before: int = 8_192
+    line_before: int = 36_864  # an ID of 30 fields as long as they may be (RFC 2971 §3.3)
     line: int = 65_536
     held_before: int = 8_192
     held: int = 65_536
     drop_before: int = 65_536
     drop: int = 268_435_456
-    read_before: int = 16_384
+    read_before: int = 8_192
     read: int = 65_536
     faults_before: int = 10
     faults: int = 100

@@ -187,6 +187,9 @@ class ImapSession:
                 value = parse_append(raw.head.tokens, size=raw.size, binary=raw.binary)
             except ClientFault as found:
                 fault = found
+            except CommandRefused as refused:
+                refused.tag = raw.head.tag
+                fault = refused
         if fault is not None:
             self._receiver.refuse_literal()
             return self._count(fault)

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from mssante.model.message import Flags
 from mssante.protocol.imap import mutf7
-from mssante.protocol.imap.faults import ClientFault
+from mssante.protocol.imap.faults import ClientFault, CommandRefused
 from mssante.protocol.imap.numset import NumSet
 
 MAX_NAME = 512  # characters of a folder name
@@ -210,7 +210,11 @@ class Tokens:
         try:
             name = raw.decode("utf-8") if self.rev2 else mutf7.decode(raw)
         except ValueError:
-            self.fault("folder name is not UTF-8" if self.rev2 else "folder name is not modified UTF-7")
+            if self.rev2:
+                self.fault("folder name is not UTF-8")
+            if not pattern:  # well-formed as a string, but no folder can have this name
+                raise CommandRefused("folder name is not modified UTF-7", code="CANNOT", rule="RFC 3501 §5.1.3") from None
+            name = raw.decode("latin-1")  # matches what it looks like, or nothing
         if not name.isascii():
             name = unicodedata.normalize("NFC", name)  # RFC 9051 §5.1: Net-Unicode
         if len(name) > MAX_NAME:

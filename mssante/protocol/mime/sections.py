@@ -18,6 +18,7 @@ from mssante.protocol.mime.headers import decode_bytes
 from mssante.protocol.mime.scan import Part
 
 MAX_DECODED = 64 << 20
+_TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]+(?=\r?\n|\Z)")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]+")
 _LINE = re.compile(rb"[^\n]*\n?")
 _IDENTITY = (b"", b"7bit", b"8bit", b"binary")
@@ -139,7 +140,8 @@ def decode_part(data: bytes, encoding: bytes, *, limit: int = MAX_DECODED) -> by
     if name == b"base64":
         return _decode_base64(data[:limit // 3 * 4 + limit // 16], limit)
     if name == b"quoted-printable":
-        return binascii.a2b_qp(data[:limit * 3])[:limit]
+        # Blanks at the end of a line were added on the way (RFC 2045 §6.7 rule 3).
+        return binascii.a2b_qp(_TRAILING_BLANKS.sub(b"", data[:limit * 3]))[:limit]
     return None
 
 

@@ -103,7 +103,7 @@ def test_search_answers() -> None:
     assert encode.search_line([2], modseq=9) == b"* SEARCH 2 (MODSEQ 9)\r\n"
     assert encode.search_line([], modseq=9) == b"* SEARCH\r\n"
     full = ESearchAnswer(b'a"b', True, 1, 9, NumSet.of([1, 2, 9]), 3, 44)
-    assert encode.esearch_line(full) == b'* ESEARCH (TAG "a\\"b") UID MIN 1 MAX 9 COUNT 3 MODSEQ 44 ALL 1:2,9\r\n'
+    assert encode.esearch_line(full) == b'* ESEARCH (TAG "a\\"b") UID MIN 1 MAX 9 COUNT 3 ALL 1:2,9 MODSEQ 44\r\n'
     assert encode.esearch_line(ESearchAnswer(b"a", count=0, all=NumSet())) == b'* ESEARCH (TAG "a") COUNT 0\r\n'
 
 

@@ -173,8 +173,8 @@ def test_line_without_end_before_login(feed: Feed) -> None:
     events = []
     for _ in range(40):
         events += feed(session, b"a LOGIN " + b"x" * 4000)
-        assert session.buffered <= 8192
-    assert events[0] == ClientFault(b"a", "command longer than 8192 octets")
+        assert session.buffered <= 36864
+    assert events[0] == ClientFault(b"a", "command longer than 36864 octets")
     assert isinstance(events[1], SessionEnd)
     assert len(events) == 2
 
@@ -205,7 +205,7 @@ def test_too_many_faults_in_a_row_end_the_session(feed: Feed) -> None:
 
 def test_the_caller_is_told_when_to_stop_reading() -> None:
     session = ImapSession(tls=True)
-    assert session.read_size == 16384
+    assert session.read_size == 8192
     session.receive(b"a NOOP\r\n" * 3000)
     assert session.full
     while session.next_event() is not NEED_DATA:
@@ -383,12 +383,19 @@ def test_refused_append_too_large_to_read_past(open_session: Open) -> None:
 @pytest.mark.parametrize("line", [
     b"APPEND", b"APPEND x", b"APPEND x (\\Seen)", b'APPEND x "x"', b"APPEND (x) {3}", b"APPEND x {3", b"APPEND x  {3}",
     b"APPEND x (\\Recent) {3}", b'APPEND x "32-Jul-1996 02:44:25 +0000" {3}', b"APPEND x y {3}", b"APPEND x (\\Seen){3}",
-    b"APPEND x {9223372036854775808000}", b'APPEND "x {3}', b"APPEND x (a", b"APPEND &AC8- {3}",
+    b"APPEND x {9223372036854775808000}", b'APPEND "x {3}', b"APPEND x (a",
 ])
 def test_malformed_append(line: bytes, open_session: Open, feed: Feed) -> None:
     fault, after = feed(open_session(), b"a " + line + b"\r\nb NOOP\r\n")
     assert isinstance(fault, ClientFault)
     assert fault.tag == b"a"
+    assert after == Command(b"b", "NOOP", Noop())
+
+
+def test_append_to_a_name_that_no_folder_can_have(open_session: Open, feed: Feed) -> None:
+    refused, after = feed(open_session(), b"a APPEND &AC8- {3}\r\nb NOOP\r\n")
+    assert isinstance(refused, CommandRefused)
+    assert (refused.tag, refused.code) == (b"a", "CANNOT")
     assert after == Command(b"b", "NOOP", Noop())
 
 
@@ -422,7 +429,7 @@ def test_asked_line_too_long(feed: Feed) -> None:
     session = ImapSession(tls=True)
     feed(session, b"a AUTHENTICATE PLAIN\r\n")
     session.expect_line()
-    fault, after = feed(session, b"x" * 9000 + b"\r\nb NOOP\r\n")
+    fault, after = feed(session, b"x" * 37000 + b"\r\nb NOOP\r\n")
     assert isinstance(fault, ClientFault)
     assert fault.tag == b"a"
     assert after == Command(b"b", "NOOP", Noop())
@@ -449,8 +456,8 @@ def test_names_follow_what_is_enabled(feed: Feed) -> None:
 
 
 def test_long_line_that_goes_on_a_command_keeps_its_tag(feed: Feed) -> None:
-    events = feed(ImapSession(tls=True), b"a LOGIN {3+}\r\njoe " + b"x" * 9000 + b"\r\nb NOOP\r\n")
-    assert events == [ClientFault(b"a", "command longer than 8192 octets"), Command(b"b", "NOOP", Noop())]
+    events = feed(ImapSession(tls=True), b"a LOGIN {3+}\r\njoe " + b"x" * 37000 + b"\r\nb NOOP\r\n")
+    assert events == [ClientFault(b"a", "command longer than 36864 octets"), Command(b"b", "NOOP", Noop())]
 
 
 def test_long_rest_after_a_message(open_session: Open, feed: Feed) -> None:

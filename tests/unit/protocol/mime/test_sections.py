@@ -130,3 +130,9 @@ def test_decoding_is_bounded() -> None:
 ])
 def test_text(data: bytes, charset: str, text: str) -> None:
     assert decode_text(data, charset) == text
+
+
+def test_quoted_printable_forgets_blanks_at_the_end_of_lines() -> None:
+    coded = b"hello  \r\nb=\r\nar\t \r\nfoo\t=\r\nbar\r\nfoo\t =20=\r\n=62\r\nend \t"
+    assert decode_part(coded, b"quoted-printable") == b"hello\r\nbar\r\nfoo\tbar\r\nfoo\t  b\r\nend"
+    assert decode_part(b"foo = \t\r\nbar", b"Quoted-Printable") == b"foo bar"
