@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,16 +23,19 @@ from mssante.config.model import Config, split_hostport
 from mssante.endpoints.admin_http import AdminHttp
 from mssante.endpoints.imap import ImapEndpoint
 from mssante.endpoints.listeners import Door, listen_on, server_context, sweep_forever
-from mssante.endpoints.smtp_base import SmtpSettings, running_commands
+from mssante.endpoints.smtp_base import PASSWORDS_ONLY, SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
 from mssante.errors import OperatorFault
+from mssante.imap_setup import circumstances, imap_context, login_offer, salt_key, with_login_limits
 from mssante.model.journal import JournalKind
+from mssante.search_setup import IndexFeeder, text_index
 from mssante.services.accounts import Accounts
 from mssante.services.addressbook import AddressBook
 from mssante.services.admin import Admin
 from mssante.services.doorbell import Doorbell
 from mssante.services.evidence import Evidence
 from mssante.services.housekeeping import Housekeeping
+from mssante.services.imap.outside import OutsideWatch
 from mssante.services.imap.session import ImapServices
 from mssante.services.imap.settings import ImapSettings
 from mssante.services.mailroom import Mailroom
@@ -45,7 +48,7 @@ from mssante.services.smtp_session import SmtpPolicy
 from mssante.services.submission import Submission, SubmissionSettings
 from mssante.services.trustkeeper import TrustKeeper
 from mssante.services.truststate import TrustState
-from mssante.storage.interfaces import Stores
+from mssante.storage.interfaces import Stores, TextIndex
 from mssante.storage.open import StorageOptions, open_stores
 from mssante.transport.http import HttpFetcher
 from mssante.transport.mx import DnsResolver, DnsSettings
@@ -105,6 +108,7 @@ class _Parts:
     doorbell: Doorbell
     mailroom: Mailroom
     housekeeping: Housekeeping
+    texts: TextIndex | None
 
 
 class Operator:
@@ -141,9 +145,10 @@ class Operator:
                                            evidence.address), stores.blobs)
         context = AcceptContext(
             AcceptSettings(operator.operator.hostname, hosted, operator.storage.inline_limit_bytes,
-                           operator.storage.reserve_bytes, operator.limits.received_hops, citizen),
+                           operator.storage.reserve_bytes, operator.limits.received_hops, citizen,
+                           operator.limits.full_mailbox == "permanent"),
             stores.blobs, executor, clock, trust, addresses, mailroom, evidence, reporter)
-        accounts = Accounts(stores, executor, clock, evidence)
+        accounts = Accounts(stores, executor, clock, evidence, salt_key=salt_key(key))
         policy = retry_policy(operator.relay.first_retry_seconds, operator.relay.max_retry_seconds,
                               operator.relay.delay_notice_hours, operator.relay.expiry_hours)
         settler = Settler(SettlementContext(stores, clock, policy, reporter, addresses, mailroom, evidence, hosted))
@@ -154,8 +159,10 @@ class Operator:
         mailroom.hand_to(relay)
         submission = Submission(context, accounts, SubmissionSettings(
             config.domains.citizen.check_ins, dict(operator.relay.size_limits), expiry))
+        housekeeping = Housekeeping(stores, evidence, clock, config.path(operator.tls.operator_certificate),
+                                    tombstones_kept=operator.imap.tombstones_kept)
         return _Parts(stores, executor, evidence, trust, keeper, relay, pool, Reception(context), submission, accounts,
-                      doorbell, mailroom, Housekeeping(stores, evidence, clock, config.path(operator.tls.operator_certificate)))
+                      doorbell, mailroom, housekeeping, text_index(config))
 
     def _pool(self, trust: TrustState) -> OperatorPool:
         relay, tls = self._config.operator.relay, self._config.operator.tls
@@ -176,8 +183,9 @@ class Operator:
         certificate = tls.operator_certificate if operator_port else tls.client_certificate or tls.operator_certificate
         key = tls.operator_key if operator_port else tls.client_key or tls.operator_key
         context = server_context(path(certificate), path(key), path(operator.trust.anchors) if operator_port else None)
+        login = PASSWORDS_ONLY if operator_port else circumstances(self._config, tokens=False)
         return SmtpSettings(
-            operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port,
+            operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port, login=login,
             contact=operator.operator.contact,
             message_bytes=limits.message_bytes, recipients=limits.recipients, commands=limits.session_commands,
             errors=limits.errors_per_session, handshake_seconds=limits.handshake_seconds,
@@ -208,15 +216,22 @@ class Operator:
 
     async def _open_imap(self, parts: _Parts) -> None:
         listen, limits = self._config.operator.listen, self._config.operator.limits
-        context = self._smtp_settings(operator_port=False, implicit=False).tls
+        context = imap_context(self._config)
         settings = ImapSettings(
             hostname=self._config.operator.operator.hostname, message_bytes=limits.message_bytes,
             inline_bytes=self._config.operator.storage.inline_limit_bytes, connections=limits.connections,
             connections_per_address=limits.connections_per_address, handshake_seconds=limits.handshake_seconds,
-            drain_seconds=DRAIN_SECONDS)
+            drain_seconds=DRAIN_SECONDS, other_users_prefix=self._config.operator.imap.other_users_prefix,
+            message_limit=self._config.operator.imap.message_limit, literal_minus=self._config.operator.imap.literal_minus,
+            refuse_raw_headers=self._config.operator.imap.refuse_raw_headers,
+            append_messages=self._config.operator.imap.append_messages,
+            notify_folders=self._config.operator.imap.notify_folders,
+            metadata_value_bytes=self._config.operator.imap.metadata_value_bytes,
+            metadata_entries=self._config.operator.imap.metadata_entries)
+        settings = with_login_limits(settings, self._config)
         services = ImapServices.build(parts.stores, parts.mailroom, parts.accounts, doorbell=parts.doorbell,
-                                      clock=self._clock, executor=parts.executor, settings=settings)
-        self._imap = ImapEndpoint(services, tls=context)
+                                      clock=self._clock, executor=parts.executor, settings=settings, texts=parts.texts)
+        self._imap = ImapEndpoint(services, tls=context, offer=login_offer(self._config, tokens=parts.accounts.takes_tokens))
         for address, tls in ((listen.imap, None), (listen.imaps, context)):
             if address:
                 self._imap_servers.append(await listen_on(address, self._imap, tls))
@@ -253,7 +268,8 @@ class Operator:
 
     async def _serve(self, parts: _Parts, stop: asyncio.Event) -> None:
         services = [asyncio.ensure_future(work) for work in (
-            parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), sweep_forever(self._doors))]
+            parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), sweep_forever(self._doors),
+            OutsideWatch(parts.stores, parts.doorbell).run(), *self._feeders(parts))]
         stopping = asyncio.ensure_future(stop.wait())
         done, _ = await asyncio.wait([*services, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in [*services, stopping]:
@@ -262,6 +278,9 @@ class Operator:
         for task in done:
             if task is not stopping:
                 task.result()
+
+    def _feeders(self, parts: _Parts) -> list[Coroutine[None, None, None]]:
+        return [IndexFeeder(self._config, parts.stores, parts.texts, self._clock).run()] if parts.texts is not None else []
 
     async def _shut(self, parts: _Parts) -> None:
         log.info("stopping")
@@ -280,5 +299,7 @@ class Operator:
         parts.evidence.write(parts.evidence.event(JournalKind.OPERATOR_STOPPED, self._config.operator.operator.name, {}))
         await parts.evidence.flush()
         parts.executor.shutdown()
+        if parts.texts is not None:
+            parts.texts.close()
         parts.stores.close()
         log.info("stopped")

@@ -45,7 +45,10 @@ def add(
 
 @app.command("list")
 def list_(config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Liste les comptes, jamais les secrets (lists logins, never secrets)."""
+    """Liste les comptes, jamais les secrets (lists logins, never secrets).
+
+    SCRAM « non » : ce compte ne se connecte que par mot de passe en TLS ; un nouveau mot de passe y remédie.
+    """
     from mssante.services.admin import Admin
 
     async def read(admin: Admin) -> list[dict[str, Any]]:
@@ -53,15 +56,15 @@ def list_(config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = False) -> Non
         ids = sorted({one for account in accounts for one in account.mailbox_ids})
         boxes = await admin.stores.database.read(lambda tx: admin.stores.accounts.mailboxes_by_id(tx, ids))
         names = {box.id: box.address for box in boxes}
-        return [{"login": one.login, "enabled": one.enabled, "mailboxes": [names[i] for i in one.mailbox_ids if i in names]}
-                for one in accounts]
+        return [{"login": one.login, "enabled": one.enabled, "scram": bool(one.scram),
+                 "mailboxes": [names[i] for i in one.mailbox_ids if i in names]} for one in accounts]
 
     with progress(say("lecture des comptes", "reading logins"), as_json):
         found = administer(config, read)
     rows = [(one["login"], say("actif", "enabled") if one["enabled"] else say("désactivé", "disabled"),
-             " ".join(one["mailboxes"])) for one in found]
+             say("oui", "yes") if one["scram"] else say("non", "no"), " ".join(one["mailboxes"])) for one in found]
     emit(as_json, {"ok": True, "accounts": found}, *table((say("compte", "login"), say("état", "state"),
-                                                           say("boîtes", "mailboxes")), rows))
+                                                           "SCRAM", say("boîtes", "mailboxes")), rows))
 
 
 @app.command()

@@ -1,8 +1,12 @@
-"""`mssante mailbox …`: create, list, change state, import from CSV. An import is all or nothing, and shows its plan first."""
+"""`mssante mailbox …`: create, list, change state, import from CSV, move mail in (cli/mailbox_import.py).
+
+An import of boxes is all or nothing, and shows its plan first.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +24,10 @@ from mssante.cli.common import (
     read_limited,
     table,
 )
+from mssante.cli.mailbox_import import import_
 from mssante.cli.mailplan import MAX_OCTETS, Plan, Rules, existing_problems, read_plan
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
+from mssante.cli.sharing import seen, share, shares
 from mssante.config.load import load_config
 from mssante.config.model import Config
 from mssante.errors import InputFault
@@ -29,6 +35,10 @@ from mssante.lang import say
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 
 app = typer.Typer(no_args_is_help=True, help="Boîtes aux lettres (mailboxes)")
+app.command("import")(import_)
+app.command()(share)
+app.command()(shares)
+app.command()(seen)
 SHOWN_PROBLEMS = 50
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="nom@domaine (name@domain)")]
@@ -36,6 +46,7 @@ Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="nom@domaine (na
 
 def _document(box: Mailbox) -> dict[str, Any]:
     return {"address": box.address, "type": box.type.value, "state": box.state.value, "quota_bytes": box.quota_bytes,
+            "quota_messages": box.quota_messages,
             "holder_id": box.holder_id, "display_name": box.display_name}
 
 
@@ -89,6 +100,38 @@ def state(address: Address,
     administer(config, lambda admin: admin.set_mailbox_state(address, wanted))
     emit(as_json, {"ok": True, "address": address.lower(), "state": wanted.value},
          f"{address.lower()} : {wanted.value}")
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def octets_of(text: str) -> int:
+    """Give the octets of `2G`, `500M`, `1048576` or `0`. Raises InputFault `QUOTA-TAILLE`."""
+    found = re.fullmatch(r"(\d{1,12})([KMGT]?)(?:i?[Bo])?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise InputFault(say(f"taille illisible : {text}", f"not a size: {text}"), rule="QUOTA-TAILLE",
+                         remedy=say("par exemple 2G, 500M ou 0", "for example 2G, 500M or 0"))
+    return int(found[1]) * _UNITS[found[2].upper()]
+
+
+@app.command()
+def quota(
+    address: Address,
+    octets: Annotated[str, typer.Option("--bytes", metavar="SIZE", help="Octets : 2G, 500M ; 0 sans limite (0: no limit)")] = "",
+    messages: Annotated[int | None, typer.Option("--messages", metavar="N", min=0,
+                                                 help="Messages ; 0 sans limite (0: no limit)")] = None,
+    config: ConfigFolder = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Montre le quota d'une boîte, ou le fixe (shows the quota of a mailbox, or sets it)."""
+    wanted = octets_of(octets) if octets else None
+    box, used = administer(config, lambda admin: admin.quota(address, octets=wanted, messages=messages))
+    none = say("sans limite", "no limit")
+    rows = [(say("octets", "octets"), str(used.octets), str(box.quota_bytes or none)),
+            (say("messages", "messages"), str(used.messages), str(box.quota_messages or none))]
+    emit(as_json, {"ok": True, "address": box.address, "quota_bytes": box.quota_bytes, "quota_messages": box.quota_messages,
+                   "used_bytes": used.octets, "used_messages": used.messages},
+         *table((say("ressource", "resource"), say("occupé", "used"), "quota"), rows))
 
 
 @app.command("import-csv")

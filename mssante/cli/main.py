@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import structlog
 import typer
 
-from mssante.cli import account, check, journal, lab, mailbox, queue, serve, trace, whitelist
+from mssante.cli import account, check, journal, lab, mailbox, queue, search, serve, trace, whitelist
 from mssante.cli.common import FAULT, INTERRUPTED
 from mssante.config.load import ConfigFault
 from mssante.errors import MssFault
@@ -32,6 +32,7 @@ app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(queue.app, name="queue")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(journal.app, name="journal")
+app.add_typer(search.app, name="search")
 app.add_typer(lab.app, name="lab")
 
 

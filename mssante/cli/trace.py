@@ -33,7 +33,9 @@ KINDS = {
     "whitelist_refused": ("liste refusée", "list refused"), "crl_adopted": ("CRL adoptée", "CRL adopted"),
     "crl_refused": ("CRL refusée", "CRL refused"), "account_changed": ("compte changé", "login changed"),
     "mailbox_changed": ("boîte changée", "mailbox changed"), "queue_changed": ("file changée", "queue changed"),
-    "folder_expunged": ("dossier purgé", "folder expunged"), "operator_started": ("démarrage", "started"),
+    "folder_shared": ("dossier partagé", "folder shared"),
+    "folder_expunged": ("dossier purgé", "folder expunged"), "imported": ("importé", "imported"),
+    "operator_started": ("démarrage", "started"),
     "operator_stopped": ("arrêt", "stopped"),
 }
 

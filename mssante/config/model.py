@@ -7,6 +7,7 @@ values. Field descriptions feed the reference page and the error texts.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from mssante.errors import InputFault
 from mssante.model.address import normalise_domain
 
 Hostport = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):\d{1,5}$")]
+SaslName = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
 
 
 def split_hostport(text: str) -> tuple[str, int]:
@@ -108,6 +110,8 @@ class LimitsSection(Section):
     """What one peer may ask for."""
 
     message_bytes: int = Field(default=30 * 1024 * 1024, ge=65536)
+    full_mailbox: Literal["temporary", "permanent"] = Field(
+        default="temporary", description="Refus d'une boîte au-dessus de son quota : 452 4.2.2 ou 552 5.2.2")
     recipients: int = Field(default=200, ge=1)
     connections: int = 2000
     connections_per_address: int = 200
@@ -117,6 +121,32 @@ class LimitsSection(Section):
     session_commands: int = 20000
     errors_per_session: int = 20
     received_hops: int = 50
+
+
+class LoginSection(Section):
+    """How users log in (IMAP, dépôt), and how much of IMAP one of them may use."""
+
+    mechanisms: tuple[SaslName, ...] = Field(
+        default=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"),
+        description="Mécanismes SASL admis ; chacun n'est annoncé que s'il peut servir")
+    client_anchors: Path | None = Field(default=None, description="AC des certificats demandés aux clients IMAP ; vide : aucun")
+    certificates: dict[str, str] = Field(
+        default_factory=dict, description="Empreinte SHA-256 d'un certificat client -> login (EXTERNAL)")
+    connections_per_account: int = Field(default=100, ge=1, description="Connexions IMAP d'un compte")
+    login_seconds: float = Field(default=60, gt=0, description="Temps pour s'authentifier")
+    failures_per_connection: int = Field(default=3, ge=1, description="Échecs d'une connexion avant fermeture")
+    commands_per_second: int = Field(default=2000, ge=1, description="Commandes IMAP par seconde, au-delà elles attendent")
+    commands_at_once: int = Field(default=20000, ge=1, description="Commandes d'avance sur ce rythme")
+    account_commands_per_second: int = Field(default=5000, ge=1, description="La même chose, pour un compte entier")
+    account_commands_at_once: int = Field(default=50000, ge=1, description="Commandes d'avance d'un compte entier")
+
+    @field_validator("certificates")
+    @classmethod
+    def _fingerprints(cls, value: dict[str, str]) -> dict[str, str]:
+        for fingerprint in value:
+            if not re.fullmatch(r"(?:[0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}", fingerprint):
+                raise ValueError("a SHA-256 fingerprint is 64 hexadecimal digits")
+        return value
 
 
 class RelaySection(Section):
@@ -137,6 +167,42 @@ class RelaySection(Section):
                                         description="Taille admise par domaine (F2.16)")
 
 
+class ImapSection(Section):
+    """Reading mail."""
+
+    other_users_prefix: str = Field(
+        default="Partages", max_length=32,
+        description="Premier niveau des dossiers d'autrui (ASCII) ; un dossier propre de ce nom est masqué")
+    message_limit: int = Field(default=100_000, ge=0, description="Messages qu'une commande traite au plus, annoncé ; 0 : non")
+    tombstones_kept: int = Field(
+        default=50_000, ge=1000, description="Messages retirés dont un dossier se souvient, pour les clients qui reviennent")
+    literal_minus: bool = Field(default=False, description="Annoncer LITERAL- au lieu de LITERAL+ (RFC 7888)")
+    refuse_raw_headers: bool = Field(
+        default=True, description="Refuser les en-têtes 8 bits des clients sans UTF8=ACCEPT, comme le veut la RFC 9755")
+    append_messages: int = Field(default=1000, ge=1, description="Messages d'un même APPEND")
+    notify_folders: int = Field(default=1000, ge=1, description="Dossiers que NOTIFY surveille pour une session")
+    metadata_value_bytes: int = Field(default=16384, ge=1024, le=60000, description="Octets d'une annotation (METADATA)")
+    metadata_entries: int = Field(default=1000, ge=10, description="Annotations d'une boîte et de ses dossiers, par compte")
+
+    @field_validator("other_users_prefix")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.upper() == "INBOX" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", value):
+            raise ValueError("one level of a folder name in ASCII, not INBOX")
+        return value
+
+
+class SearchSection(Section):
+    """Full-text index of SEARCH TEXT and BODY."""
+
+    enabled: bool = Field(default=True, description="Tenir un index plein texte ; sinon chaque recherche relit les messages")
+    folder: Path = Field(default=Path("../data/search"), description="Dossier de l'index : même protection que le courrier")
+    read_pdf: bool = Field(default=True, description="Chercher aussi dans le texte des PDF joints")
+    message_seconds: float = Field(default=10, gt=0, description="Temps donné aux pièces jointes d'un message")
+    linger_seconds: int = Field(default=60, ge=0, description="Attente d'autres messages avant que l'indexeur se retire")
+    sweep_minutes: int = Field(default=60, ge=1, description="Comparaison avec le courrier : les textes effacés quittent l'index")
+
+
 class LogSection(Section):
     """Structured log on standard output: JSON lines."""
 
@@ -152,7 +218,10 @@ class OperatorConfig(Section):
     trust: TrustSection = Field(default_factory=TrustSection)
     storage: StorageSection = Field(default_factory=StorageSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
+    login: LoginSection = Field(default_factory=LoginSection)
     relay: RelaySection = Field(default_factory=RelaySection)
+    imap: ImapSection = Field(default_factory=ImapSection)
+    search: SearchSection = Field(default_factory=SearchSection)
     log: LogSection = Field(default_factory=LogSection)
 
 

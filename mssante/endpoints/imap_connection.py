@@ -4,7 +4,8 @@
 - One command at a time, in order. Octets that come meanwhile are kept up to `READ_AHEAD`, then the socket is not read.
 - What is written waits in one buffer and leaves in one write per turn; a client that does not read stops its command, and
   after `stall_seconds` loses its connection. No transaction is open while we wait for a client.
-- STARTTLS: octets that came before the handshake are never taken for commands; if there are any, the connection ends.
+- STARTTLS and login are in `endpoints/imap_login.py`, uploads in `endpoints/imap_append.py`, IDLE and NOTIFY in
+  `endpoints/imap_push.py`: its bases.
 - A fault of ours is one log line without content and `NO [SERVERBUG]`; the session goes on.
 - A command under way when the client leaves is finished, so that the others are told of what it changed.
 """
@@ -20,28 +21,29 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from mssante.endpoints.imap_eager import run_eagerly
-from mssante.endpoints.imap_output import FLUSH_OCTETS, PacedConnection
+from mssante.endpoints.imap_output import FLUSH_OCTETS
+from mssante.endpoints.imap_push import PushSide
 from mssante.errors import MssFault, OperatorFault
+from mssante.observability.metrics import LIMITS
 from mssante.protocol.imap import encode
+from mssante.protocol.imap.deflate import Inflater
 from mssante.protocol.imap.faults import ClientFault, CommandRefused, SessionEnd, encode_fault
-from mssante.protocol.imap.session import NEED_DATA, Command, Event, ImapSession, Line, LiteralChunk, LiteralWanted
+from mssante.protocol.imap.session import NEED_DATA, Command, Event, Line, LiteralChunk, LiteralWanted
 from mssante.protocol.imap.values import (
     Append,
     Authenticate,
     Completion,
+    Compress,
     Condition,
     Idle,
     Login,
     Logout,
     StartTls,
     State,
+    Unauthenticate,
 )
-from mssante.protocol.sasl import base as sasl
-from mssante.protocol.sasl.mechanisms import begin as begin_exchange
-from mssante.services.imap import append
 from mssante.services.imap.dispatch import run
-from mssante.services.imap.session import Answer, BrokenLine, Session
-from mssante.services.imap.sync import idle_updates
+from mssante.services.imap.session import Answer, BrokenLine
 
 if TYPE_CHECKING:
     from mssante.endpoints.imap import ImapEndpoint
@@ -49,34 +51,25 @@ if TYPE_CHECKING:
 READ_AHEAD = 256 * 1024  # octets kept while a command runs, after login
 READ_AHEAD_BEFORE = 32 * 1024
 EVENTS_A_TURN = 200  # then other connections have their turn
+MAX_WAIT_SECONDS = 1.0
 
 log = structlog.get_logger("imap")
 
 
-class ImapConnection(PacedConnection):
+class ImapConnection(PushSide):
     """One connection, from greeting to close."""
 
     def __init__(self, endpoint: ImapEndpoint) -> None:
-        super().__init__(endpoint.settings.stall_seconds)
-        self._endpoint = endpoint
-        self._settings = endpoint.settings
+        super().__init__(endpoint)
         self._address = ""
-        self._core = ImapSession()
-        self._session = Session(endpoint.services, self._core, "")
-        self._ahead = bytearray()
-        self._busy = False
         self._pumping = False
-        self._reading_paused = False
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._idle_tag: bytes | None = None
-        self._exchange: sasl.Exchange | None = None
-        self._exchange_tag = b""
-        self._upload: append.Upload | None = None
-        self._upload_fault: BaseException | None = None
-        self._login_failures = 0
-        self._last_heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None  # of the command that waits
+        self._silent = False  # nothing of the answer is written yet
+        self._slowed = False
+        self._slow_since = 0.0  # since when the client has not paused; 0: it has
 
     # ------------------------------------------------------------------------------------------ transport callbacks
 
@@ -88,6 +81,8 @@ class ImapConnection(PacedConnection):
         port = peer[1] if isinstance(peer, tuple) and len(peer) > 1 else 0
         self._session.peer = f"{self._address}:{port}"
         self._core.tls = transport.get_extra_info("ssl_object") is not None
+        if self._core.tls:
+            self._tls_is_up()
         refusal = self._endpoint.admit(self, self._address)
         if refusal:
             self._write(encode.bye(refusal))
@@ -119,6 +114,7 @@ class ImapConnection(PacedConnection):
         self._ahead.clear()
         self._drop_upload()
         self._endpoint.forget(self, self._address)
+        self._forget_use()
         if not self._busy:
             self._session.end()
 
@@ -147,6 +143,7 @@ class ImapConnection(PacedConnection):
         if left > 0 or self._busy:
             self._timer = self._loop.call_later(max(left, 1.0), self._check_time)
             return
+        LIMITS.labels("login_time" if before else "idle_time").inc()
         self._write(encode.bye("no login in time" if before else "idle for too long"))
         self._close()
 
@@ -159,7 +156,7 @@ class ImapConnection(PacedConnection):
         self._pumping = True
         left = EVENTS_A_TURN
         try:
-            while not self._busy and not self._closed and self._drained is None:
+            while not self._busy and not self._closed and self._drained is None and not self._slowed:
                 if left == 0:
                     self._loop.call_soon(self._pump)
                     break
@@ -174,11 +171,38 @@ class ImapConnection(PacedConnection):
                     self._flush()
         finally:
             self._pumping = False
+        self._tell_waiting()
+        if left < EVENTS_A_TURN:
+            self._pace_commands(EVENTS_A_TURN - left)
         self._flush()
         self._pace_reading()
 
+    def _pace_commands(self, count: int) -> None:
+        """Let a client that sends too many commands wait; end the connection of one that never pauses."""
+        now = self._loop.time()
+        wait = self._bucket.take(count, now)
+        if self._use is not None:
+            wait = max(wait, self._use.bucket.take(count, now))
+        if wait <= 0 or self._closed:
+            self._slow_since = 0.0
+            return
+        self._slow_since = self._slow_since or now
+        if now - self._slow_since > self._settings.commands_patience_seconds:
+            LIMITS.labels("commands").inc()
+            self._write(encode.bye("too many commands"))
+            self._close()
+            return
+        self._slowed = True
+        self._loop.call_later(min(wait, MAX_WAIT_SECONDS), self._go_faster)
+
+    def _go_faster(self) -> None:
+        self._slowed = False
+        self._pump()
+
     def _feed(self) -> bool:
         """Give the core the octets it may hold; False when there are none."""
+        if self._inflater is not None:
+            return self._feed_inflated(self._inflater)
         if not self._ahead:
             return False
         size = self._core.read_size
@@ -189,6 +213,22 @@ class ImapConnection(PacedConnection):
             self._core.receive(bytes(self._ahead[:size]))
             del self._ahead[:size]
         return True
+
+    def _feed_inflated(self, inflater: Inflater) -> bool:
+        """The same, of a compressed stream."""
+        if inflater.over:
+            self._inflater = None
+            return self._feed()
+        try:
+            data = inflater.take(self._ahead, self._core.read_size)
+        except SessionEnd as end:
+            LIMITS.labels("compression").inc()
+            self._write(encode_fault(end, None))
+            self._close()
+            return False
+        if data:
+            self._core.receive(data)
+        return bool(data) or (inflater.over and self._feed())
 
     def _pace_reading(self) -> None:
         """Read from the socket only while there is room for what may come."""
@@ -235,9 +275,21 @@ class ImapConnection(PacedConnection):
             self._busy = False
         else:
             self._task.add_done_callback(self._resumed)
+            self._patience = self._loop.call_later(max(1.0, self._settings.progress_seconds), self._still_working)
+
+    def _still_working(self) -> None:
+        """A command has been waiting for long for one step: say that it goes on (RFC 9585), never inside an answer."""
+        if self._task is None or self._closed:
+            return
+        if self._silent:
+            self._session.progress()
+        self._patience = self._loop.call_later(max(1.0, self._settings.progress_seconds), self._still_working)
 
     def _resumed(self, task: asyncio.Task[None]) -> None:
         """A command that had to wait is done."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         self._busy = False
         self._task = None
         if not task.cancelled() and task.exception() is not None:
@@ -269,14 +321,36 @@ class ImapConnection(PacedConnection):
                 self._close()
             case Append() as value:
                 self._start(self._perform(command, self._finish_append(tag, value)))
+            case Compress(algorithm):
+                self._start_compression(tag, algorithm)
+            case Unauthenticate():
+                self._unauthenticate(tag)
             case _:
                 self._start(self._perform(command, run(self._session, tag, command.value)))
+
+    def _start_compression(self, tag: bytes, algorithm: str) -> None:
+        """COMPRESS (RFC 4978 §3); TLS never compresses here, so nothing is compressed twice."""
+        if algorithm != "DEFLATE":
+            self._write(encode.tagged(tag, Completion(Condition.NO, "only DEFLATE is offered", b"CANNOT")))
+        elif self._deflater is not None:
+            self._write(encode.tagged(tag, Completion(Condition.NO, "DEFLATE is already active", b"COMPRESSIONACTIVE")))
+        elif self._ahead or self._core.buffered or self._inflater is not None:
+            self._write(encode.bye("no command may follow COMPRESS before its answer"))
+            self._close()
+        else:
+            self._write(encode.tagged(tag, Completion(text="DEFLATE active")))
+            self._compress()
 
     async def _perform(self, command: Command, running: Coroutine[Any, Any, Answer]) -> None:
         """Run a command to its tagged line, whatever happens."""
         tag = command.tag
         try:
-            answer = await running
+            self._session.begin_progress(tag)
+            self._silent = True
+            try:
+                answer = await running
+            finally:
+                self._silent = False
             for data in answer.data:
                 self._write(data)
             if answer.stream is not None:
@@ -287,6 +361,7 @@ class ImapConnection(PacedConnection):
             if not answer.quiet:
                 for data in self._session.updates(expunges=answer.expunges):
                     self._write(data)
+                await self._with_new_messages()
             self._write(encode.tagged(tag, answer.completion))
         except SessionEnd as end:
             self._write(encode_fault(end, None))
@@ -312,88 +387,12 @@ class ImapConnection(PacedConnection):
         rule = fault.rule if isinstance(fault, MssFault) else ""
         log.error("imap_command_failed", command=name, fault=type(fault).__name__, rule=rule, place=place)
 
-    # ------------------------------------------------------------------------------------------ TLS and login
-
-    async def _start_tls(self, tag: bytes) -> None:
-        """STARTTLS (RFC 9051 §6.2.1)."""
-        context, transport = self._endpoint.tls, self._transport
-        if context is None or transport is None:
-            self._write(encode.tagged(tag, Completion(Condition.NO, "TLS is not available", b"UNAVAILABLE")))
-            return
-        if self._ahead or self._core.buffered or not self._core.start_tls():
-            # Octets sent before the handshake could be anyone's (RFC 9051 §11.1).
-            self._write(encode.bye("no command may follow STARTTLS before TLS is active"))
-            self._close()
-            return
-        self._write(encode.tagged(tag, Completion(text="begin TLS now")))
-        self._flush()
-        try:
-            secured = await self._loop.start_tls(transport, self, context, server_side=True,
-                                                 ssl_handshake_timeout=self._settings.handshake_seconds)
-        except (OSError, ConnectionError) as fault:
-            log.info("imap_handshake_failed", fault=type(fault).__name__)
-            self.abort()
-            return
-        if secured is None:
-            self.abort()
-            return
-        self._bind(secured)
-        self._reading_paused = False
-
-    def _authenticate(self, tag: bytes, mechanism: str, initial: bytes | None) -> None:
-        """AUTHENTICATE (RFC 9051 §6.2.2)."""
-        exchange = begin_exchange(mechanism)
-        if exchange is None:
-            self._write(encode.tagged(tag, Completion(Condition.NO, "this mechanism is not supported", b"CANNOT")))
-            return
-        self._exchange, self._exchange_tag = exchange, tag
-        self._go_on(exchange.start(initial))
-
-    def _go_on(self, answer: sasl.Answer) -> None:
-        """Treat what an exchange says."""
-        tag = self._exchange_tag
-        match answer:
-            case sasl.Challenge():
-                self._core.expect_line()
-                self._write(encode.continuation(sasl.encode_challenge(answer)))
-            case sasl.Failure(text):
-                self._exchange = None
-                self._write(encode.tagged(tag, Completion(Condition.BAD, text)))
-            case sasl.Credentials(authzid, authcid, password):
-                self._exchange = None
-                if authzid:
-                    refusal = Completion(Condition.NO, "no other identity may be taken", b"AUTHORIZATIONFAILED")
-                    self._write(encode.tagged(tag, refusal))
-                    return
-                self._start(self._login(tag, authcid, password))
-
-    async def _login(self, tag: bytes, login: str, password: str) -> None:
-        """Check a password; too many failures end the session."""
-        try:
-            good = await self._session.login(login, password)
-        except Exception as fault:  # the border: a failing store must not look like a wrong password
-            self._refuse(tag, "LOGIN", fault)
-            return
-        if good:
-            self._core.logged_in()
-            self._last_heard = self._loop.time()
-            self._write(encode.tagged(tag, Completion(text="logged in", code=self._core.capability_code())))
-            return
-        self._login_failures += 1
-        if self._settings.login_delay_seconds > 0:
-            await asyncio.sleep(self._settings.login_delay_seconds)
-        self._write(encode.tagged(tag, Completion(Condition.NO, "login refused", b"AUTHENTICATIONFAILED")))
-        if self._login_failures >= self._settings.login_failures:
-            self._write(encode.bye("too many failed logins"))
-            self._close()
-
     # ------------------------------------------------------------------------------------------ lines, IDLE
 
     def _line(self, data: bytes) -> None:
         """Treat the line that IDLE or AUTHENTICATE waits for."""
         if self._exchange is not None:
-            decoded = sasl.decode_response(data)
-            self._go_on(decoded if isinstance(decoded, sasl.Failure) else self._exchange.respond(decoded))
+            self._respond(data)
             return
         tag = self._idle_tag
         if tag is None:
@@ -403,89 +402,3 @@ class ImapConnection(PacedConnection):
             self._write(encode.tagged(tag, Completion(Condition.BAD, "DONE was expected")))
             return
         self._start(self._perform(Command(tag, "IDLE", Idle()), self._idle_done()))
-
-    async def _idle(self, tag: bytes) -> None:
-        """IDLE (RFC 9051 §6.3.13): tell what is new, then wait for the doorbell or DONE."""
-        try:
-            await self._session.revalidate()
-        except SessionEnd as end:
-            self._write(encode_fault(end, None))
-            self._close()
-            return
-        except Exception as fault:  # the border
-            self._refuse(tag, "IDLE", fault)
-            return
-        self._core.expect_line()
-        self._idle_tag = tag
-        self._write(encode.continuation(b"idling"))
-        if self._session.view is not None and self._session.cursor is not None:
-            self._session.view.listen(self._session.cursor, self._push)
-        self._write(idle_updates(self._session))
-
-    async def _idle_done(self) -> Answer:
-        return Answer(completion=Completion(text="IDLE completed"))
-
-    def _end_idle(self) -> None:
-        self._idle_tag = None
-        if self._session.view is not None and self._session.cursor is not None:
-            self._session.view.unlisten(self._session.cursor)
-
-    def _push(self) -> None:
-        """The folder changed while the client idles: tell it now, unless it does not read."""
-        view = self._session.view
-        if self._closed or self._idle_tag is None or self._drained is not None or view is None:
-            return
-        if view.gone:
-            self._write(encode.bye("the folder that was open has been deleted"))
-            self._close()
-            return
-        self._write(idle_updates(self._session))
-        self._flush()
-
-    # ------------------------------------------------------------------------------------------ APPEND
-
-    async def _begin_append(self, wanted: LiteralWanted) -> None:
-        """Check an APPEND; ask for its octets, or refuse before they come."""
-        value = cast(Append, wanted.value)
-        try:
-            self._upload = await append.begin(self._session, value)
-        except Exception as fault:  # the border
-            self._core.refuse_literal()
-            self._refuse(wanted.tag, "APPEND", fault)
-            return
-        self._upload_fault = None
-        self._write(self._core.accept_literal())
-
-    def _chunk(self, data: bytes) -> None:
-        """Take octets of the message."""
-        if self._upload is None:
-            return
-        self._upload.add(data)
-        if self._upload.wants_flush:
-            self._start(self._flush_upload(self._upload))
-
-    async def _flush_upload(self, upload: append.Upload) -> None:
-        """Write octets to the blob store; a fault is told when the command is complete."""
-        try:
-            await upload.flush()
-        except Exception as fault:  # the border
-            self._upload_fault = fault
-            self._drop_upload()
-
-    async def _finish_append(self, tag: bytes, value: Append) -> Answer:
-        """Commit the message."""
-        upload, self._upload = self._upload, None
-        if upload is None:
-            raise self._upload_fault or CommandRefused("the message was not received", code="SERVERBUG")
-        self._session.tag = tag
-        try:
-            await self._session.revalidate()
-        except BaseException:
-            upload.discard()
-            raise
-        return await append.finish(self._session, value, upload)
-
-    def _drop_upload(self) -> None:
-        if self._upload is not None:
-            self._upload.discard()
-            self._upload = None

@@ -3,12 +3,16 @@
 - `_write` keeps, `_flush` hands over: many short answers leave as one TLS record.
 - While the transport's buffer is above its mark, `_drained` is a future: whoever produces awaits it (`_pace`).
 - A client that leaves our answers unread for `stall_seconds` loses its connection.
+- With COMPRESS, each write is deflated here (RFC 4978); what comes in is inflated as far as it is used.
 - No protocol here; base of `endpoints/imap_connection.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+
+from mssante.observability.metrics import LIMITS
+from mssante.protocol.imap.deflate import Deflater, Inflater
 
 FLUSH_OCTETS = 64 * 1024
 
@@ -24,6 +28,8 @@ class PacedConnection(asyncio.Protocol):
         self._out_octets = 0
         self._drained: asyncio.Future[None] | None = None  # set while the client does not read
         self._closed = False
+        self._deflater: Deflater | None = None
+        self._inflater: Inflater | None = None
 
     def _bind(self, transport: asyncio.Transport) -> None:
         """Use this transport from now on."""
@@ -61,17 +67,37 @@ class PacedConnection(asyncio.Protocol):
         self._out.append(data)
         self._out_octets += len(data)
 
+    def _tell(self, line: bytes) -> None:
+        """Write a whole line now, while a command goes on."""
+        self._write(line)
+        self._flush()
+
     def _flush(self) -> None:
         """Hand over what waits in one write: one TLS record for many short answers."""
         if self._out and self._transport is not None and not self._closed:
-            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._transport.write(data if self._deflater is None else self._deflater.write(data))
         self._out.clear()
         self._out_octets = 0
+
+    def _compress(self) -> None:
+        """From the next octet on, both directions are deflated (RFC 4978 §3)."""
+        self._flush()
+        self._deflater, self._inflater = Deflater(), Inflater()
+
+    def _end_compression(self) -> None:
+        """From the next octet on we write plain; the client does so behind the flush of its last command (RFC 8437 §4.1)."""
+        self._flush()
+        self._deflater = None
+        if self._inflater is not None:
+            self._inflater.end()
 
     async def _pace(self) -> None:
         """After a chunk: let it go, wait for a slow client. Raises ConnectionResetError when it is gone."""
         if self._out_octets >= FLUSH_OCTETS:
             self._flush()
+            if self._deflater is not None:
+                await asyncio.sleep(0)  # deflating took a millisecond: others have their turn
         if self._closed:
             raise ConnectionResetError
         if self._drained is not None:
@@ -93,4 +119,5 @@ class PacedConnection(asyncio.Protocol):
 
     def _check_stall(self, waited: asyncio.Future[None]) -> None:
         if self._drained is waited and not waited.done():
+            LIMITS.labels("slow_reader").inc()
             self.abort()

@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
 from mssante.config.model import split_hostport
 from mssante.observability.metrics import SESSIONS
 
@@ -65,10 +68,11 @@ def alert_of(fault: BaseException) -> bytes:
     return bytes(getattr(fault, "alert", b""))
 
 
-def server_context(certificate: Path, key: Path, client_anchors: Path | None) -> ssl.SSLContext:
+def server_context(certificate: Path, key: Path, client_anchors: Path | None, *, people: bool = False) -> ssl.SSLContext:
     """Give the TLS context of a door. client_anchors: ask the peer for a certificate that chains to these.
 
-    Raises OSError or ssl.SSLError when a file does not do.
+    people: the peer is a user's client and not an operator: OpenSSL checks the dates too, nobody else does. Raises OSError or
+    ssl.SSLError when a file does not do.
     """
     context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -79,8 +83,21 @@ def server_context(certificate: Path, key: Path, client_anchors: Path | None) ->
     if client_anchors is not None:
         context.load_verify_locations(cafile=str(client_anchors))
         context.verify_mode = ssl.CERT_OPTIONAL  # a peer without certificate gets a reply that names the rule
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | (0 if people else NO_CHECK_TIME)
     return context
+
+
+def end_point_of(certificate: Path) -> bytes:
+    """Give the `tls-server-end-point` data of a door's certificate (RFC 5929 §4.1), empty when its signature names no hash.
+
+    Raises OSError or ValueError when the file does not hold a certificate.
+    """
+    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    named = leaf.signature_hash_algorithm
+    if named is None:
+        return b""
+    weak = isinstance(named, hashes.MD5 | hashes.SHA1)
+    return leaf.fingerprint(hashes.SHA256() if weak else named)
 
 
 class Expiring(Protocol):

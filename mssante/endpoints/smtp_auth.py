@@ -1,4 +1,4 @@
-"""AUTH on submission: PLAIN and LOGIN exchanges driven by the pure SASL cores (RFC 4954, RFC 4616)."""
+"""AUTH on submission: the pure SASL exchanges, line by line (RFC 4954)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from mssante.endpoints.smtp_parse import ReplyFault
 from mssante.model import replies
+from mssante.model.reply import SmtpReply
 from mssante.protocol.sasl.base import (
     Answer,
     Challenge,
-    Credentials,
     Exchange,
     Failure,
     decode_initial,
@@ -31,7 +31,7 @@ def start_auth(session: HardenedSmtp, argument: str) -> None:
     if session.state.account is not None:
         raise ReplyFault(replies.AUTH_TWICE)
     mechanism, _, initial = argument.partition(" ")
-    exchange = begin(mechanism)
+    exchange = begin(mechanism, session.settings.login)
     if exchange is None:
         raise ReplyFault(replies.AUTH_MECHANISM)
     response = decode_initial(initial.strip().encode("ascii", "replace")) if initial else None
@@ -47,10 +47,19 @@ def _line(session: HardenedSmtp, exchange: Exchange, line: bytes) -> None:
 
 
 def _answer(session: HardenedSmtp, exchange: Exchange, answer: Answer) -> None:
-    if isinstance(answer, Challenge):
-        session.challenge(encode_challenge(answer))
-        session.take_line(lambda line: _line(session, exchange, line))
-    elif isinstance(answer, Credentials):
-        session.check_login(answer.authcid, answer.password)
+    if isinstance(answer, Challenge | Failure):
+        _tell(session, exchange, answer)
     else:
-        session.say(replies.AUTH_CANCELLED if answer.cancelled else replies.SYNTAX)
+        session.follow_exchange(exchange, answer, lambda step: _tell(session, exchange, step))
+
+
+def _tell(session: HardenedSmtp, exchange: Exchange, step: Challenge | Failure | SmtpReply) -> None:
+    if isinstance(step, Challenge):
+        session.challenge(encode_challenge(step))
+        session.take_line(lambda line: _line(session, exchange, line))
+    elif isinstance(step, SmtpReply):
+        session.say(step)
+    elif step.refused:
+        session.say(replies.AUTH_FAILED)
+    else:
+        session.say(replies.AUTH_CANCELLED if step.cancelled else replies.SYNTAX)

@@ -32,6 +32,7 @@ from mssante.endpoints.smtp_parse import ReplyFault
 from mssante.errors import MssFault, StorageFull
 from mssante.model import replies
 from mssante.model.reply import SmtpReply
+from mssante.protocol.sasl.mechanisms import Circumstances
 from mssante.protocol.smtp.dots import DotReader
 from mssante.services.smtp_session import MailTransaction, SmtpPolicy, SmtpSessionState
 from mssante.services.staging import BodySink
@@ -45,6 +46,9 @@ READ_AHEAD = 256 * 1024  # octets kept while a command is being decided; reading
 SWALLOW_FACTOR = 4  # a content that goes on beyond this many times the size limit closes the session
 
 
+PASSWORDS_ONLY = Circumstances(frozenset({"PLAIN", "LOGIN"}))
+
+
 @dataclass(frozen=True, slots=True)
 class SmtpSettings:
     """What one door offers. implicit_tls: TLS from the first octet (465); contact: support address told to refused peers."""
@@ -53,6 +57,7 @@ class SmtpSettings:
     tls: ssl.SSLContext
     implicit_tls: bool = False
     offers_auth: bool = False
+    login: Circumstances = PASSWORDS_ONLY  # what AUTH offers
     contact: str = ""
     message_bytes: int = 30 * 1024 * 1024
     recipients: int = 200

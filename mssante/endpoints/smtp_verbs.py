@@ -20,6 +20,8 @@ from mssante.endpoints.smtp_parse import ReplyFault, parse_mail, parse_rcpt
 from mssante.ids import new_trace_id
 from mssante.model import replies
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
+from mssante.protocol.sasl.mechanisms import offered
 from mssante.protocol.smtp.dots import LINE, NUL, SIZE, DotReader
 from mssante.services.smtp_session import MailTransaction
 
@@ -40,7 +42,7 @@ class HardenedSmtp(SmtpLoop):
         if not self._secure:
             words.append("STARTTLS")
         elif self.settings.offers_auth and self.state.account is None:
-            words.append("AUTH PLAIN LOGIN")
+            words.append(" ".join(("AUTH", *offered(self.settings.login))))
         return [*words, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"]
 
     def smtp_EHLO(self, argument: str) -> None:
@@ -136,7 +138,7 @@ class HardenedSmtp(SmtpLoop):
     # ------------------------------------------------------------ AUTH
 
     def smtp_AUTH(self, argument: str) -> None:
-        """AUTH PLAIN and LOGIN, inside TLS only (RFC 4954)."""
+        """AUTH, inside TLS only (RFC 4954)."""
         start_auth(self, argument)
 
     def take_line(self, taker: Callable[[bytes], None]) -> None:
@@ -147,9 +149,10 @@ class HardenedSmtp(SmtpLoop):
         """Send a SASL challenge (RFC 4954 §4); `encoded` is base64, possibly empty."""
         self._out.append(b"334 " + encoded + b"\r\n")
 
-    def check_login(self, login: str, password: str) -> None:
-        """Ask the policy, answer when it has answered."""
-        self._wait_for(self.policy.authenticate(self.state, login, password), self.say)
+    def follow_exchange(self, exchange: Exchange, answer: Answer,
+                        then: Callable[[Challenge | Failure | SmtpReply], None]) -> None:
+        """Ask the policy to go on with an exchange; `then` is told what to say."""
+        self._wait_for(self.policy.log_in(self.state, exchange, answer), then)
 
     # ------------------------------------------------------------ MAIL, RCPT, DATA
 

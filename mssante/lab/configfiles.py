@@ -97,6 +97,7 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
     return {
         "operator": {"name": plan.name, "hostname": plan.host, "contact": f"support@{plan.domain}"},
         "listen": listen,
+        "login": {"connections_per_account": 5000},
         "tls": {"operator_certificate": "../certs/mta.pem", "operator_key": "../certs/mta.key"},
         "trust": {
             "anchors": "../certs/anchors.pem", "issuers": [ORGANISATIONS_NAME],

@@ -34,6 +34,8 @@ class JournalKind(StrEnum):
     MAILBOX_CHANGED = "mailbox_changed"
     QUEUE_CHANGED = "queue_changed"
     FOLDER_EXPUNGED = "folder_expunged"
+    FOLDER_SHARED = "folder_shared"
+    IMPORTED = "imported"
     OPERATOR_STARTED = "operator_started"
     OPERATOR_STOPPED = "operator_stopped"
 

@@ -19,6 +19,9 @@ class Flags(IntFlag):
     DRAFT = 16
 
 
+RECENT = 32  # `\\Recent`: of one session (RFC 3501 §2.3.2), beside the others in what it is told, never stored
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """Who stands in From. fields: how many From fields; unreadable: entries that are no plain address."""
@@ -89,6 +92,7 @@ class FolderRow:
     internal_date: datetime
     size: int  # RFC822.SIZE: prefix + body
     message_id: int  # row id of the message, not the Message-ID header
+    saved_at: int = 0  # when it came into this folder, seconds since 1970 (RFC 8514); 0: before that was kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +112,16 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class FolderChanges:
-    """What happened in a folder after a modseq: rows added or re-flagged (ordered by uid), and UIDs expunged."""
+    """What happened in a folder after a modseq: rows added or re-flagged (ordered by uid), and UIDs expunged.
+
+    seen_private: whether each reader has its own `\\Seen` there now; None when that was not read.
+    """
 
     highest_modseq: int
     uidnext: int
     rows: tuple[FolderRow, ...]
     expunged: tuple[int, ...]
+    seen_private: bool | None = None
 
 
 class TooManyChanges(Exception):

@@ -92,6 +92,13 @@ def closed_mailbox(address: str) -> Refuse:
                   address)
 
 
+def full_mailbox(address: str, *, permanent: bool) -> Refuse:
+    """Refuse a recipient whose mailbox has no room (RFC 5321 §4.2.3, RFC 3463 §3.3 X.2.2); permanent: the sender gives up."""
+    if permanent:
+        return Refuse(_reply(552, "5.2.2", "Boite pleine : le message n'a pas ete remis", "BOITE-PLEINE"), address)
+    return Refuse(_reply(452, "4.2.2", "Boite pleine, reessayez plus tard", "BOITE-PLEINE"), address)
+
+
 def outside_trust_space(domain: str, list_date: str) -> Refuse:
     """Refuse at RCPT a recipient outside the trust space, with words for the user's client (F2.9)."""
     text = (f"Le domaine {domain} n'est pas dans l'espace de confiance MSSante (liste blanche du {list_date}). "

@@ -14,11 +14,13 @@ RELAYED = Counter("mssante_recipients_relayed", "Recipients settled by the relay
 REFUSALS = Counter("mssante_smtp_refusals", "SMTP refusals by stage and rule", ["stage", "rule"], registry=REGISTRY)
 HANDSHAKE_FAILURES = Counter("mssante_tls_handshake_failures", "TLS handshakes that failed", registry=REGISTRY)
 LOGINS = Counter("mssante_logins", "Logins by protocol and result", ["protocol", "result"], registry=REGISTRY)
+LIMITS = Counter("mssante_limits_reached", "Times a limit of logins or IMAP was reached", ["limit"], registry=REGISTRY)
 QUEUE_DEPTH = Gauge("mssante_queue_recipients", "Recipients in the queue by state", ["state"], registry=REGISTRY)
 SESSIONS = Gauge("mssante_sessions_open", "Open sessions by door", ["door"], registry=REGISTRY)
 WHITELIST_AGE = Gauge("mssante_whitelist_age_seconds", "Age of the white list in force", registry=REGISTRY)
 WHITELIST_DOMAINS = Gauge("mssante_whitelist_domains", "Domains of the list in force", registry=REGISTRY)
 TRUST_ALARM = Gauge("mssante_trust_alarm", "1 while a trust source is refused or stale", ["source"], registry=REGISTRY)
+INDEX_LAG = Gauge("mssante_search_index_lag_messages", "Messages that the full-text index has not reached yet", registry=REGISTRY)
 CERTIFICATE_DAYS = Gauge("mssante_certificate_days_left", "Days before our certificate expires", registry=REGISTRY)
 
 

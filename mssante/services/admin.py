@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -16,8 +16,9 @@ from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.address import parse_envelope_address
 from mssante.model.journal import JournalEvent, JournalKind
-from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
-from mssante.services.accounts import hash_secret
+from mssante.model.mailbox import Mailbox, MailboxState, MailboxType, Usage
+from mssante.services.accounts import Secrets, make_secrets
+from mssante.services.sharing import SharingDesk
 from mssante.storage.interfaces import Account, JournalRow, NewMailbox, QueueItem, Stores, Tx
 
 QUEUE_ACTIONS = ("hold", "release", "retry", "cancel")
@@ -42,6 +43,7 @@ class Admin:
         self.stores = stores
         self._clock = clock
         self._hosted = hosted
+        self.sharing = SharingDesk(stores, clock)
 
     def _checked(self, address: str) -> str:
         try:
@@ -67,10 +69,11 @@ class Admin:
 
         def unit(tx: Tx) -> list[Mailbox]:
             made = self.stores.accounts.create_mailboxes(tx, news)
-            logins = [(spec.login.lower(), hashes[spec.password], (box.id,))
+            logins = [(spec.login.lower(), hashes[spec.password].secret_hash, (box.id,))
                       for spec, box in zip(specs, made, strict=True) if spec.login]
             if logins:
-                self.stores.accounts.create_accounts(tx, logins)
+                self.stores.accounts.create_accounts(
+                    tx, logins, {spec.login.lower(): hashes[spec.password].scram for spec in specs if spec.login})
             self.stores.journal.append(tx, [JournalEvent(
                 JournalKind.MAILBOX_CHANGED, now, "", box.address, {"action": "created", "type": box.type.value})
                 for box in made])
@@ -81,15 +84,15 @@ class Admin:
         except ValueError as exc:
             raise InputFault(say(f"existe déjà : {exc}", f"exists already: {exc}"), rule="BAL-EXISTE") from exc
 
-    async def _hashes(self, passwords: Sequence[str]) -> dict[str, str]:
+    async def _hashes(self, passwords: Sequence[str]) -> dict[str, Secrets]:
         distinct = list(dict.fromkeys(passwords))
-        hashed = await asyncio.gather(*(asyncio.to_thread(hash_secret, password) for password in distinct))
+        hashed = await asyncio.gather(*(asyncio.to_thread(make_secrets, password) for password in distinct))
         return dict(zip(distinct, hashed, strict=True))
 
     async def create_account(self, login: str, password: str, addresses: Sequence[str]) -> Account:
         """Create a login that opens these mailboxes, the first being its own. Raises InputFault."""
         keys = [address.lower() for address in addresses]
-        secret = await asyncio.to_thread(hash_secret, password)
+        secret = await asyncio.to_thread(make_secrets, password)
 
         def unit(tx: Tx) -> Account:
             found = {box.address: box.id for box in self.stores.accounts.mailboxes_by_address(tx, keys)}
@@ -97,7 +100,8 @@ class Admin:
             if missing or not keys:
                 raise InputFault(say(f"boîte inconnue : {', '.join(missing)}", f"unknown mailbox: {', '.join(missing)}"),
                                  rule="BAL-INCONNUE", remedy="mssante mailbox list")
-            made = self.stores.accounts.create_accounts(tx, [(login.lower(), secret, tuple(found[k] for k in keys))])
+            made = self.stores.accounts.create_accounts(
+                tx, [(login.lower(), secret.secret_hash, tuple(found[k] for k in keys))], {login.lower(): secret.scram})
             self._account_event(tx, login, "created")
             return made[0]
 
@@ -112,10 +116,12 @@ class Admin:
 
     async def change_account(self, login: str, *, password: str | None = None, enabled: bool | None = None) -> None:
         """Change password or state of a login. Raises InputFault `COMPTE-INCONNU`, `COMPTE-MOT-DE-PASSE`."""
-        secret = await asyncio.to_thread(hash_secret, password) if password is not None else None
+        secret = await asyncio.to_thread(make_secrets, password) if password is not None else None
 
         def unit(tx: Tx) -> bool:
-            done = self.stores.accounts.update_account(tx, login.lower(), secret_hash=secret, enabled=enabled)
+            done = self.stores.accounts.update_account(
+                tx, login.lower(), secret_hash=secret.secret_hash if secret else None, enabled=enabled,
+                scram=secret.scram if secret else "")
             if done:
                 self._account_event(tx, login, "password" if secret else f"enabled={enabled}")
             return done
@@ -129,6 +135,7 @@ class Admin:
         def unit(tx: Tx) -> bool:
             done = self.stores.accounts.delete_account(tx, login.lower())
             if done:
+                self.stores.rights.forget(tx, login.lower())  # who takes the name later must not find them
                 self._account_event(tx, login, "deleted")
             return done
 
@@ -156,6 +163,31 @@ class Admin:
         if not await self.stores.database.write(unit):
             raise InputFault(say(f"boîte inconnue : {address}", f"unknown mailbox: {address}"), rule="BAL-INCONNUE",
                              remedy="mssante mailbox list")
+
+    async def quota(self, address: str, *, octets: int | None = None, messages: int | None = None) -> tuple[Mailbox, Usage]:
+        """Set those quotas that are given, 0 for none; give the mailbox and what it holds. Raises InputFault `BAL-INCONNUE`."""
+        stores, key = self.stores, address.lower()
+
+        def unit(tx: Tx) -> tuple[Mailbox, Usage] | None:
+            found = stores.accounts.mailboxes_by_address(tx, [key])
+            if not found:
+                return None
+            box, used = found[0], stores.messages.usage(tx, found[0].id)
+            if octets is None and messages is None:
+                return box, used
+            box = replace(box, quota_bytes=box.quota_bytes if octets is None else octets,
+                          quota_messages=box.quota_messages if messages is None else messages)
+            stores.accounts.set_quota(tx, key, octets=box.quota_bytes, messages=box.quota_messages)
+            stores.journal.append(tx, [JournalEvent(JournalKind.MAILBOX_CHANGED, self._clock.now(), "", key, {
+                "action": "quota", "quota_bytes": box.quota_bytes, "quota_messages": box.quota_messages})])
+            return box, used
+
+        reading = octets is None and messages is None
+        done = await (stores.database.read(unit) if reading else stores.database.write(unit))
+        if done is None:
+            raise InputFault(say(f"boîte inconnue : {address}", f"unknown mailbox: {address}"), rule="BAL-INCONNUE",
+                             remedy="mssante mailbox list")
+        return done
 
     async def queue(self, *, destination: str | None = None, limit: int = 1000) -> list[QueueItem]:
         """Give the recipients in the queue, oldest first."""

@@ -1,5 +1,6 @@
 """Facts that belong to no message: refusals, logins, trust changes. Written to the journal behind the reply.
 
+- Gathered for `GATHER_SECONDS` into one write: a burst of logins or refusals costs one turn of the writer, not one each.
 - Bounded: above `MAX_PENDING` events not yet on disk, further ones are counted and told in one log line, so that a peer
   that is refused a thousand times a second costs no memory.
 - Citizen addresses are pseudonymised here, before anything is written.
@@ -23,6 +24,7 @@ from mssante.storage.interfaces import Stores, Tx
 
 log = structlog.get_logger("evidence")
 MAX_PENDING = 2000
+GATHER_SECONDS = 0.05
 _KINDS = {
     "session": JournalKind.SESSION_REFUSED,
     "mail": JournalKind.SENDER_REFUSED,
@@ -38,7 +40,10 @@ class Evidence:
         self._stores = stores
         self._clock = clock
         self._pseudonyms = pseudonyms
-        self._pending: set[asyncio.Task[None]] = set()
+        self._gathered: list[JournalEvent] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+        self._pending = 0  # events gathered or being written
         self._dropped = 0
 
     def address(self, address: str) -> str:
@@ -58,32 +63,45 @@ class Evidence:
 
     def write(self, event: JournalEvent) -> None:
         """Append behind the caller's back; dropped (and counted) when too many wait."""
-        if len(self._pending) >= MAX_PENDING:
+        if self._pending >= MAX_PENDING:
             self._dropped += 1
             return
-        task = asyncio.ensure_future(self._append(event))
-        self._pending.add(task)
-        task.add_done_callback(self._done)
+        self._pending += 1
+        self._gathered.append(event)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._write_gathered)
 
-    async def _append(self, event: JournalEvent) -> None:
-        await self._stores.database.write_many(self._append_all, event)
+    def _write_gathered(self) -> None:
+        """Hand what was gathered to the writer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        events, self._gathered = self._gathered, []
+        if events:
+            task = asyncio.ensure_future(self._append(events))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
 
-    def _append_all(self, tx: Tx, events: Sequence[JournalEvent]) -> list[None]:
-        self._stores.journal.append(tx, events)
-        return [None] * len(events)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._pending.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._dropped += 1
+    async def _append(self, events: list[JournalEvent]) -> None:
+        try:
+            await self._stores.database.write_many(self._append_all, events)
+        except Exception:  # the border: whoever caused the events has his answer already
+            self._dropped += len(events)
+        self._pending -= len(events)
         if self._dropped and not self._pending:
             log.warning("events_not_journalled", count=self._dropped)
             self._dropped = 0
 
     async def flush(self) -> None:
         """Wait for what was handed in (stop of the service, tests)."""
-        while self._pending:
-            await asyncio.wait(set(self._pending))
+        self._write_gathered()
+        while self._writing:
+            await asyncio.wait(set(self._writing))
+            self._write_gathered()
+
+    def _append_all(self, tx: Tx, batches: Sequence[Sequence[JournalEvent]]) -> list[None]:
+        self._stores.journal.append(tx, [event for batch in batches for event in batch])
+        return [None] * len(batches)
 
     def refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
         """Journal, count and log one SMTP refusal with the rule and the values seen."""

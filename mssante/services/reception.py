@@ -3,6 +3,8 @@
 - No identity bound to a listed domain, no mail; a recipient that is not ours is refused at RCPT, never bounced later.
 - The From header's domain must be one that the peer's certificate covers (spec §2.2 step 7): a member of the trust space
   cannot write in the name of another.
+- A mailbox over its quota is refused at RCPT, by the size that MAIL declares, and at DATA when it is so for all recipients: a
+  message taken for one of them is filed for all, so nothing accepted is lost.
 - `250` is given after the commit, by `Mailroom.accept`; the reply carries the trace id.
 - Journal: one event per message or refusal, with the certificate's subject and the list's date.
 """
@@ -24,6 +26,7 @@ from mssante.model.message import Author, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
 from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
+from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
 from mssante.services.mailroom import Mailroom
@@ -46,6 +49,7 @@ class AcceptSettings:
     reserve_bytes: int
     received_hops: int
     citizen_domain: str
+    full_is_final: bool = False  # a full mailbox is refused by 552 5.2.2, not 452 4.2.2
 
 
 @dataclass(slots=True)
@@ -72,6 +76,21 @@ def mailbox_decision(mailbox: Mailbox | None, address: str) -> Decision:
     if mailbox.state in (MailboxState.CLOSED, MailboxState.PURGED, MailboxState.PROVISIONED):
         return replies.closed_mailbox(address)
     return Allow()
+
+
+def room_decision(context: AcceptContext, transaction: MailTransaction, mailbox: Mailbox, address: str) -> Decision:
+    """Decide on a recipient of ours from its quota and the declared size."""
+    if context.addresses.has_room(mailbox, max(transaction.declared_size, 1)):
+        return Allow()
+    return replies.full_mailbox(address, permanent=context.settings.full_is_final)
+
+
+def nobody_has_room(context: AcceptContext, transaction: MailTransaction, octets: int) -> Refuse | None:
+    """Give why a message received whole is refused: no recipient is remote, and none has room for it."""
+    local = transaction.local
+    if not local or transaction.remote or any(context.addresses.has_room(target.mailbox, octets) for target in local):
+        return None
+    return replies.full_mailbox(str(local[0].recipient.address), permanent=context.settings.full_is_final)
 
 
 class Reception:
@@ -120,8 +139,11 @@ class Reception:
         if isinstance(decision, Refuse) or mailbox is None or transaction is None:
             return decision
         if recipient.address.key not in transaction.seen:  # the same mailbox twice is filed once
+            decision = room_decision(self._context, transaction, mailbox, str(recipient.address))
+            if isinstance(decision, Refuse):
+                return decision
             transaction.seen.add(recipient.address.key)
-            transaction.local.append(LocalTarget(recipient, mailbox.id, mailbox.inbox_id))
+            transaction.local.append(LocalTarget(recipient, mailbox))
         return decision
 
     def sink(self) -> BodySink:
@@ -140,11 +162,16 @@ class Reception:
             return self._refused(state, decision)
         now = context.clock.now()
         message = NewMessage(body, self._prefix(state, transaction, now), facts, transaction.trace_id, now)
-        filings = tuple([Filing(target.inbox_id) for target in transaction.local])
+        full = nobody_has_room(context, transaction, len(message.prefix) + body.size)
+        if full is not None:
+            return self._refused(state, full)
+        filings = tuple([Filing(target.mailbox.inbox_id) for target in transaction.local])
         event = self._received_event(state, transaction, body, now)
         group = (Acceptance(message, filings, None, (event,)),
                  *context.reporter.success_reports(transaction, message, now))
         await context.mailroom.accept(group)
+        for target in transaction.local:
+            context.addresses.filed(target.mailbox.id, len(message.prefix) + body.size)
         _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 
@@ -188,8 +215,8 @@ class Reception:
         self.note_refusal(state, "data", refusal)
         return refusal.reply
 
-    async def authenticate(self, state: SmtpSessionState, login: str, password: str) -> SmtpReply:
-        """Passwords have no meaning between operators."""
+    async def log_in(self, state: SmtpSessionState, exchange: Exchange, answer: Answer) -> Challenge | Failure | SmtpReply:
+        """Logins have no meaning between operators."""
         return replies.AUTH_UNAVAILABLE
 
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:

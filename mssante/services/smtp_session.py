@@ -13,18 +13,19 @@ from typing import Protocol
 from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
 from mssante.model.identity import OperatorIdentity
+from mssante.model.mailbox import Mailbox
 from mssante.model.reply import Decision, Refuse, SmtpReply
+from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.staging import BodySink
 from mssante.storage.interfaces import Account
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTarget:
-    """A recipient that we file ourselves."""
+    """A recipient that we file ourselves; mailbox: as it was found at RCPT."""
 
     recipient: Recipient
-    mailbox_id: int
-    inbox_id: int
+    mailbox: Mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class SmtpPolicy(Protocol):
         """Commit the message, then give the reply: 250 only when it is on disk."""
         ...
 
-    async def authenticate(self, state: SmtpSessionState, login: str, password: str) -> SmtpReply:
-        """Check a login (submission)."""
+    async def log_in(self, state: SmtpSessionState, exchange: Exchange, answer: Answer) -> Challenge | Failure | SmtpReply:
+        """Go on with a SASL exchange from its answer (submission): a challenge for the client, or how the login ends."""
         ...
 
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:

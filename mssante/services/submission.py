@@ -26,8 +26,10 @@ from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
 from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_line
 from mssante.protocol.mime.imapview import facts as scan_facts
+from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.accounts import Accounts
-from mssante.services.reception import AcceptContext, mailbox_decision
+from mssante.services.reception import AcceptContext, mailbox_decision, nobody_has_room, room_decision
+from mssante.services.sasl import Accepted, Caller, Refused, follow
 from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTarget, SmtpSessionState
 from mssante.services.staging import BodySink
 from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
@@ -59,13 +61,17 @@ class Submission:
     def secured(self, state: SmtpSessionState) -> None:
         """Nothing to prove by certificate here: the password does."""
 
-    async def authenticate(self, state: SmtpSessionState, login: str, password: str) -> SmtpReply:
-        """Check the application password (RFC 4954)."""
-        account = await self._accounts.authenticate(login, password, state.peer, "submission")
-        if account is None:
-            return replies.AUTH_FAILED
-        state.account = account
-        return replies.AUTH_OK
+    async def log_in(self, state: SmtpSessionState, exchange: Exchange, answer: Answer) -> Challenge | Failure | SmtpReply:
+        """Check what a SASL exchange claims (RFC 4954)."""
+        step = await follow(self._accounts, exchange, answer, Caller(state.peer, "submission"))
+        match step:
+            case Accepted(account):
+                state.account = account
+                return replies.AUTH_OK
+            case Refused():
+                return replies.AUTH_FAILED
+            case _:
+                return step
 
     def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision | Awaitable[Decision]:
         """The envelope sender must be a mailbox of the account."""
@@ -122,8 +128,11 @@ class Submission:
         mailbox = await self._context.addresses.find(recipient.address.key)
         decision = mailbox_decision(mailbox, str(recipient.address))
         if isinstance(decision, Allow) and mailbox is not None and recipient.address.key not in transaction.seen:
+            decision = room_decision(self._context, transaction, mailbox, str(recipient.address))
+            if isinstance(decision, Refuse):
+                return decision
             transaction.seen.add(recipient.address.key)
-            transaction.local.append(LocalTarget(recipient, mailbox.id, mailbox.inbox_id))
+            transaction.local.append(LocalTarget(recipient, mailbox))
         return decision
 
     def sink(self) -> BodySink:
@@ -144,12 +153,18 @@ class Submission:
         if missing:  # what a reader gets has them: so must the envelope kept beside it
             facts = await self._scan_again(body, missing)
         message = NewMessage(body, self._received(transaction, now) + missing, facts, transaction.trace_id, now)
+        full = nobody_has_room(context, transaction, len(message.prefix) + body.size)
+        if full is not None:
+            self.note_refusal(state, "data", full)
+            return full.reply
         event = self._event(state, transaction, body, now)
         entry = self._queue_entry(transaction, now)
-        filings = tuple([Filing(target.inbox_id) for target in transaction.local])
+        filings = tuple([Filing(target.mailbox.inbox_id) for target in transaction.local])
         group = (Acceptance(message, filings, entry, (event,)),
                  *await self._success_reports(transaction, message, now))
         await context.mailroom.accept(group)
+        for target in transaction.local:
+            context.addresses.filed(target.mailbox.id, len(message.prefix) + body.size)
         _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 

@@ -10,13 +10,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from mssante.model.headers import HeaderBlock, IndexedHeaders
 from mssante.model.journal import JournalEvent
-from mssante.model.mailbox import Folder, Mailbox, MailboxState, MailboxType
+from mssante.model.mailbox import Folder, Mailbox, MailboxState, MailboxType, Usage
 from mssante.model.message import FolderChanges, FolderRow, StoredMessage
 from mssante.storage.acceptance import Acceptance as Acceptance
 from mssante.storage.acceptance import Accepted as Accepted
@@ -24,6 +25,22 @@ from mssante.storage.acceptance import Filed as Filed
 from mssante.storage.acceptance import Filing as Filing
 from mssante.storage.acceptance import QueueEntry as QueueEntry
 from mssante.storage.acceptance import QueueRecipient as QueueRecipient
+from mssante.storage.annotations import AnnotationStore as AnnotationStore
+from mssante.storage.annotations import FolderAnnotation as FolderAnnotation
+from mssante.storage.annotations import Place as Place
+from mssante.storage.imports import ImportedCopy as ImportedCopy
+from mssante.storage.imports import ImportStore as ImportStore
+from mssante.storage.records import JournalRow as JournalRow
+from mssante.storage.records import JournalStore as JournalStore
+from mssante.storage.records import TrustStore as TrustStore
+from mssante.storage.records import WhitelistVersion as WhitelistVersion
+from mssante.storage.rights import Grant as Grant
+from mssante.storage.rights import Holder as Holder
+from mssante.storage.rights import Reader as Reader
+from mssante.storage.rights import RightStore as RightStore
+from mssante.storage.rights import SeenChange as SeenChange
+from mssante.storage.search import FeedStore as FeedStore
+from mssante.storage.search import TextIndex as TextIndex
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -35,8 +52,11 @@ Tx = Any  # an open transaction: opaque to services, a SQLAlchemy Connection in 
 class Database(Protocol):
     """Runs units of work on its own threads."""
 
-    async def read(self, unit: Callable[[Tx], T]) -> T:
-        """Run `unit` on a reader with one consistent snapshot; give what it gives."""
+    async def read(self, unit: Callable[[Tx], T], *, quick: bool = False) -> T:
+        """Run `unit` on a reader with one consistent snapshot; give what it gives.
+
+        quick: it reads a few rows by key, tens of microseconds: an engine inside this process runs it without a thread.
+        """
         ...
 
     async def write(self, unit: Callable[[Tx], T]) -> T:
@@ -119,16 +139,24 @@ class MessageStore(Protocol):
         """Give content columns; `inline` is None when with_body is false or the body is a blob."""
         ...
 
+    def headers(self, tx: Tx, message_ids: Sequence[int]) -> list[IndexedHeaders]:
+        """Give what is kept of the headers of these messages, in any order; those that are gone are left out."""
+        ...
+
+    def header_blocks(self, tx: Tx, message_ids: Sequence[int]) -> list[HeaderBlock]:
+        """Give the headers of these messages, in any order, without their bodies."""
+        ...
+
     def set_flags(self, tx: Tx, folder_id: int, uids: Sequence[int], change: FlagChange,
                   ) -> tuple[list[FolderRow], list[int]]:
         """Apply a STORE, one new modseq for all: give (rows after it, UIDs refused by unchanged_since)."""
         ...
 
-    def copy(self, tx: Tx, source_id: int, uids: Sequence[int], target_id: int) -> list[tuple[int, int]]:
-        """Copy live rows (flags kept): give (source uid, target uid) pairs ordered by source uid."""
+    def copy(self, tx: Tx, source_id: int, uids: Sequence[int], target_id: int, *, now: datetime) -> list[tuple[int, int]]:
+        """Copy live rows (flags kept): give (source uid, target uid) pairs ordered by source uid. now: save date (RFC 8514)."""
         ...
 
-    def move(self, tx: Tx, source_id: int, uids: Sequence[int], target_id: int) -> list[tuple[int, int]]:
+    def move(self, tx: Tx, source_id: int, uids: Sequence[int], target_id: int, *, now: datetime) -> list[tuple[int, int]]:
         """Copy then leave tombstones in the source, in one unit."""
         ...
 
@@ -136,8 +164,24 @@ class MessageStore(Protocol):
         """Turn rows flagged Deleted (among `uids` when given) into tombstones; give their UIDs."""
         ...
 
-    def used_bytes(self, tx: Tx, mailbox_id: int) -> int:
-        """Sum of sizes over the mailbox's folders."""
+    def usage(self, tx: Tx, mailbox_id: int) -> Usage:
+        """Give what all folders of a mailbox hold."""
+        ...
+
+    def deleted_sizes(self, tx: Tx, folder_ids: Sequence[int]) -> dict[int, int]:
+        """Give the octets of messages flagged `\\Deleted`, by folder; folders without any are absent."""
+        ...
+
+    def expunged_since(self, tx: Tx, folder_id: int, modseq: int) -> list[int]:
+        """Give the UIDs expunged after `modseq`, in order. Raises TooManyChanges, or LookupError when the folder is gone."""
+        ...
+
+    def tombstones_beyond(self, tx: Tx, kept: int) -> list[tuple[int, int]]:
+        """Give (folder id, modseq) of folders with more than `kept` tombstones: up to that modseq are the oldest ones."""
+        ...
+
+    def purge_tombstones(self, tx: Tx, folder_id: int, modseq: int) -> int:
+        """Delete tombstones up to `modseq`; what asks for older changes then gets TooManyChanges. Gives how many."""
         ...
 
     def sweep(self, tx: Tx, limit: int) -> list[str]:
@@ -155,12 +199,17 @@ class MessageStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """One STORE. mode: `set`, `add` or `remove`; unchanged_since None means no condition (RFC 7162 §3.1.3)."""
+    """One STORE. mode: `set`, `add` or `remove`; unchanged_since None means no condition (RFC 7162 §3.1.3).
+
+    mask: bits that may change; words: keywords may change (RFC 4314 §4: what the user has no right to is left as it is).
+    """
 
     mode: str
     flags: int = 0
     keywords: tuple[str, ...] = ()
     unchanged_since: int | None = None
+    mask: int = 0x7FFFFFFF
+    words: bool = True
 
 
 class FolderStore(Protocol):
@@ -174,24 +223,40 @@ class FolderStore(Protocol):
         """Give one folder or None."""
         ...
 
-    def create(self, tx: Tx, mailbox_id: int, name: str, special_use: str = "") -> Folder:
-        """Create a folder with a new UIDVALIDITY. Raises ValueError when the name exists."""
+    def modseqs(self, tx: Tx, folder_ids: Sequence[int]) -> dict[int, int]:
+        """Give the highest modseq of each of these folders that exists."""
+        ...
+
+    def create(self, tx: Tx, mailbox_id: int, name: str, special_use: str = "", *, subscribed: bool = True) -> Folder:
+        """Create a folder with a new UIDVALIDITY; subscribed False: only when its name is. Raises ValueError when it exists."""
         ...
 
     def rename(self, tx: Tx, folder_id: int, name: str) -> None:
         """Rename with its children. Raises ValueError when the new name exists."""
         ...
 
-    def move_all(self, tx: Tx, source_id: int, target_id: int) -> None:
+    def move_all(self, tx: Tx, source_id: int, target_id: int, *, now: datetime) -> None:
         """Move every live row (RENAME INBOX, RFC 9051 §6.3.6)."""
         ...
 
-    def delete(self, tx: Tx, folder_id: int) -> None:
-        """Delete a folder and its rows; its content becomes orphan."""
+    def delete(self, tx: Tx, folder_id: int, *, most_lost: int = 0) -> None:
+        """Delete a folder and its rows; its content becomes orphan. most_lost: see `subscribe`, which its name may outlive."""
         ...
 
-    def subscribe(self, tx: Tx, mailbox_id: int, name: str, on: bool) -> bool:
-        """Set the subscription; give False when no such folder."""
+    def subscribe(self, tx: Tx, mailbox_id: int, name: str, on: bool, *, most_lost: int = 0) -> bool:
+        """Set the subscription to a name. most_lost: how many names without folder may be subscribed; False beyond."""
+        ...
+
+    def lost_subscriptions(self, tx: Tx, mailbox_id: int) -> list[str]:
+        """Give the names without folder that are subscribed, in order."""
+        ...
+
+    def recent_counts(self, tx: Tx, folder_ids: Sequence[int]) -> dict[int, int]:
+        """Count live messages that no client was told of as `\\Recent`, by folder; those without any are absent."""
+        ...
+
+    def move_recent(self, tx: Tx, boundaries: Mapping[int, int]) -> None:
+        """Set the first UID that no client was told of as `\\Recent`, by folder id; it never goes back."""
         ...
 
 
@@ -302,48 +367,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class JournalRow:
-    """A journal event as stored, with its place in the chain."""
-
-    sequence: int
-    at: datetime
-    kind: str
-    trace_id: str
-    subject: str
-    payload: dict[str, Any]
-    hash: str
-
-
-class JournalStore(Protocol):
-    """Append-only, chained by hash (RELIABILITY §3.24)."""
-
-    def append(self, tx: Tx, events: Sequence[JournalEvent]) -> None:
-        """Append events in order, in this transaction."""
-        ...
-
-    def by_trace(self, tx: Tx, trace_id: str) -> list[JournalRow]:
-        """Give the events of one transaction, oldest first."""
-        ...
-
-    def recent(self, tx: Tx, *, kind: str | None = None, subject: str | None = None, limit: int = 100,
-               ) -> list[JournalRow]:
-        """Give the latest events, newest first."""
-        ...
-
-    def verify(self, tx: Tx) -> int | None:
-        """Check the chain; give the sequence of the first row that does not fit, or None when whole."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class Account:
-    """A login. mailbox_ids: mailboxes it may open and send as, the first is its own."""
+    """A login. mailbox_ids: mailboxes it may open and send as, the first is its own; scram: its verifier (RFC 5803), or empty."""
 
     id: int
     login: str
     secret_hash: str
     enabled: bool
     mailbox_ids: tuple[int, ...] = ()
+    scram: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +414,16 @@ class AccountStore(Protocol):
         """Change the state; give False when there is no such mailbox."""
         ...
 
-    def create_accounts(self, tx: Tx, accounts: Sequence[tuple[str, str, tuple[int, ...]]]) -> list[Account]:
-        """Create (login, secret hash, mailbox ids). Raises ValueError naming the first login that exists."""
+    def set_quota(self, tx: Tx, address: str, *, octets: int, messages: int) -> bool:
+        """Set both quotas, 0 for none; give False when there is no such mailbox."""
+        ...
+
+    def create_accounts(self, tx: Tx, accounts: Sequence[tuple[str, str, tuple[int, ...]]],
+                        scram: Mapping[str, str] | None = None) -> list[Account]:
+        """Create (login, secret hash, mailbox ids). scram: verifiers by lower-case login.
+
+        Raises ValueError naming the first login that exists.
+        """
         ...
 
     def account_by_login(self, tx: Tx, login: str) -> Account | None:
@@ -395,37 +435,12 @@ class AccountStore(Protocol):
         ...
 
     def update_account(self, tx: Tx, login: str, *, secret_hash: str | None = None,
-                       enabled: bool | None = None) -> bool:
-        """Change secret or state; give False when there is no such login."""
+                       enabled: bool | None = None, scram: str = "") -> bool:
+        """Change secret or state; give False when there is no such login. scram: verifier of the new secret, empty for none."""
         ...
 
     def delete_account(self, tx: Tx, login: str) -> bool:
         """Remove a login (its mailboxes stay)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WhitelistVersion:
-    """One adopted white list. file: name inside the `whitelist/` folder."""
-
-    sha256: str
-    generated_at: datetime
-    adopted_at: datetime
-    entries: int
-    domains: int
-    file: str
-    forced: bool = False
-
-
-class TrustStore(Protocol):
-    """History of adopted lists."""
-
-    def add_whitelist(self, tx: Tx, version: WhitelistVersion) -> None:
-        """Record an adopted list."""
-        ...
-
-    def whitelists(self, tx: Tx, limit: int = 50) -> list[WhitelistVersion]:
-        """Give versions, newest adoption first."""
         ...
 
 
@@ -441,6 +456,10 @@ class Stores:
     journal: JournalStore
     accounts: AccountStore
     trust: TrustStore
+    imports: ImportStore
+    rights: RightStore
+    annotations: AnnotationStore
+    feed: FeedStore
     closers: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

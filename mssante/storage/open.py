@@ -11,19 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mssante.storage.blobs_file import FileBlobStore
-from mssante.storage.interfaces import Stores
+from mssante.storage.interfaces import Stores, TextIndex
 from mssante.storage.sql.accounts import SqlAccountStore
+from mssante.storage.sql.annotations import SqlAnnotationStore
 from mssante.storage.sql.database import SqlDatabase
 from mssante.storage.sql.engine import engine_for
+from mssante.storage.sql.feed import SqlFeedStore
 from mssante.storage.sql.folders import SqlFolderStore
+from mssante.storage.sql.imports import SqlImportStore
 from mssante.storage.sql.journal import SqlJournalStore
 from mssante.storage.sql.messages import SqlMessageStore
 from mssante.storage.sql.peek import SchemaState, peek_sqlite
 from mssante.storage.sql.queue import SqlQueueStore
+from mssante.storage.sql.rights import SqlRightStore
 from mssante.storage.sql.schema import HandleLock, prepare
+from mssante.storage.sql.textindex import SqliteTextIndex
 from mssante.storage.sql.trust import SqlTrustStore
 
-__all__ = ["SchemaState", "StorageOptions", "open_stores", "peek_sqlite"]
+__all__ = ["SchemaState", "StorageOptions", "open_stores", "open_text_index", "peek_sqlite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +65,11 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
     return Stores(
         database=database, blobs=blobs, messages=SqlMessageStore(journal), folders=SqlFolderStore(),
         queue=SqlQueueStore(journal), journal=journal, accounts=SqlAccountStore(), trust=SqlTrustStore(),
+        imports=SqlImportStore(), rights=SqlRightStore(),
+        annotations=SqlAnnotationStore(), feed=SqlFeedStore(),
         closers=[lock.close, database.close])
+
+
+def open_text_index(folder: Path) -> TextIndex:
+    """Give the full-text index of a folder, made when something is first put in. Its caller closes it."""
+    return SqliteTextIndex(folder)

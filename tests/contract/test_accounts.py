@@ -73,6 +73,14 @@ async def test_accounts_life(stores: Stores) -> None:
     assert await stores.database.write(lambda tx: accounts.update_account(tx, "Adam", secret_hash="new", enabled=False))
     adam = await stores.database.read(lambda tx: accounts.account_by_login(tx, "adam"))
     assert adam is not None and (adam.secret_hash, adam.enabled) == ("new", False)
+    (eve,) = await stores.database.write(lambda tx: accounts.create_accounts(tx, [("Eve", "hash", ())], {"eve": "verifier"}))
+    assert eve.scram == "verifier" and "verifier" not in repr(eve)
+    assert await stores.database.write(lambda tx: accounts.update_account(tx, "eve", enabled=False))
+    assert [one.scram for one in await stores.database.read(accounts.list_accounts) if one.login == "eve"] == ["verifier"]
+    assert await stores.database.write(lambda tx: accounts.update_account(tx, "eve", secret_hash="other"))
+    found = await stores.database.read(lambda tx: accounts.account_by_login(tx, "eve"))
+    assert found is not None and found.scram == "", "the verifier of an older password never survives it"
+    assert await stores.database.write(lambda tx: accounts.delete_account(tx, "eve"))
     assert not await stores.database.write(lambda tx: accounts.update_account(tx, "nobody", enabled=True))
     assert await stores.database.write(lambda tx: accounts.delete_account(tx, "zoe"))
     assert not await stores.database.write(lambda tx: accounts.delete_account(tx, "zoe"))

@@ -231,3 +231,28 @@ async def test_a_failed_sync_stops_the_database_for_good(engine: Any) -> None:
         assert caught.value.rule == "STORE-STOPPED"
     stores.close()
     assert await count(engine.open(), box.inbox_id) == 0
+
+
+async def test_a_quick_read_sees_what_was_committed_and_raises_what_its_unit_raises(stores: Stores) -> None:
+    (box,) = await make_mailboxes(stores)
+    await accept(stores, filed(box.inbox_id))
+    (found,) = await stores.database.read(lambda tx: stores.accounts.mailboxes_by_id(tx, [box.id]), quick=True)
+    assert found == box
+    _, rows = await stores.database.read(lambda tx: stores.messages.snapshot(tx, box.inbox_id), quick=True)
+    assert [row.uid for row in rows] == [1]
+
+    def failing(tx: object) -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError):
+        await stores.database.read(failing, quick=True)
+    await accept(stores, filed(box.inbox_id, "two"))  # nothing was left open: the next one sees the next commit
+    _, rows = await stores.database.read(lambda tx: stores.messages.snapshot(tx, box.inbox_id), quick=True)
+    assert [row.uid for row in rows] == [1, 2]
+
+
+async def test_a_quick_read_after_closing_is_refused(stores: Stores) -> None:
+    stores.close()
+    with pytest.raises(OperatorFault) as caught:
+        await stores.database.read(lambda tx: None, quick=True)
+    assert caught.value.rule == "STORE-CLOSED"

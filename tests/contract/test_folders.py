@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.storage_values import accept, filed, make_mailboxes
+from support.storage_values import NOW, accept, filed, make_mailboxes
 
-from mssante.storage.interfaces import Stores
+from mssante.storage.interfaces import FlagChange, Stores
 
 
 async def names(stores: Stores, mailbox_id: int) -> list[str]:
@@ -71,7 +71,7 @@ async def test_move_all_leaves_tombstones(stores: Stores) -> None:
     (box,) = await make_mailboxes(stores)
     target = await stores.database.write(lambda tx: stores.folders.create(tx, box.id, "Old"))
     await accept(stores, *[filed(box.inbox_id, f"m{number}", number) for number in range(4)])
-    await stores.database.write(lambda tx: stores.folders.move_all(tx, box.inbox_id, target.id))
+    await stores.database.write(lambda tx: stores.folders.move_all(tx, box.inbox_id, target.id, now=NOW))
     inbox, rows = await stores.database.read(lambda tx: stores.messages.snapshot(tx, box.inbox_id))
     assert (rows, inbox.message_count, inbox.unseen_count, inbox.size_bytes, inbox.uidnext) == ([], 0, 0, 0, 5)
     after, moved = await stores.database.read(lambda tx: stores.messages.snapshot(tx, target.id))
@@ -100,8 +100,54 @@ async def test_statements_do_not_grow_with_content(engine: Any, stores: Stores) 
     target = await stores.database.write(lambda tx: stores.folders.create(tx, box.id, "X"))
     await accept(stores, *[filed(box.inbox_id, f"m{number}") for number in range(500)])
     moving = await stores.database.write(lambda tx: len(engine.count(
-        tx, lambda t: stores.folders.move_all(t, box.inbox_id, target.id))))
+        tx, lambda t: stores.folders.move_all(t, box.inbox_id, target.id, now=NOW))))
     deleting = await stores.database.write(lambda tx: len(engine.count(
         tx, lambda t: stores.folders.delete(t, target.id))))
     assert moving == 6
-    assert deleting <= 7  # three; SQLite also tells those that cascade
+    assert deleting <= 8  # four; SQLite also tells those that cascade
+
+
+async def test_subscriptions_are_to_names(stores: Stores) -> None:
+    (box,) = await make_mailboxes(stores)
+    folders = stores.folders
+
+    async def lost() -> list[str]:
+        return await stores.database.read(lambda tx: folders.lost_subscriptions(tx, box.id))
+
+    async def subscribed(name: str) -> bool:
+        found = await stores.database.read(lambda tx: folders.of_mailbox(tx, box.id))
+        return next(one.subscribed for one in found if one.name == name)
+
+    for name in ("b", "a", "b"):
+        assert await stores.database.write(lambda tx, at=name: folders.subscribe(tx, box.id, at, True, most_lost=2))
+    assert not await stores.database.write(lambda tx: folders.subscribe(tx, box.id, "c", True, most_lost=2))
+    assert await lost() == ["a", "b"]
+    made = await stores.database.write(lambda tx: folders.create(tx, box.id, "a", subscribed=False))
+    assert made.subscribed and await lost() == ["b"]
+    plain = await stores.database.write(lambda tx: folders.create(tx, box.id, "c", subscribed=False))
+    assert not plain.subscribed
+    await stores.database.write(lambda tx: folders.delete(tx, plain.id, most_lost=9))
+    await stores.database.write(lambda tx: folders.delete(tx, made.id, most_lost=9))
+    assert await lost() == ["a", "b"]
+    below = await stores.database.write(lambda tx: folders.create(tx, box.id, "x", subscribed=False))
+    await stores.database.write(lambda tx: folders.create(tx, box.id, "x/y", subscribed=False))
+    assert await stores.database.write(lambda tx: folders.subscribe(tx, box.id, "b/y", True, most_lost=9))
+    await stores.database.write(lambda tx: folders.rename(tx, below.id, "b"))
+    assert await lost() == ["a"]
+    assert await subscribed("b") and await subscribed("b/y")
+    assert await stores.database.write(lambda tx: folders.subscribe(tx, box.id, "a", False))
+    assert not await stores.database.write(lambda tx: folders.subscribe(tx, box.id, "a", False))
+    assert await lost() == []
+
+
+async def test_recent_boundaries_only_go_up(stores: Stores) -> None:
+    (box,) = await make_mailboxes(stores)
+    other = await stores.database.write(lambda tx: stores.folders.create(tx, box.id, "X"))
+    await accept(stores, *[filed(box.inbox_id, f"m{number}") for number in range(4)], filed(other.id, "n"))
+    for boundaries in ({box.inbox_id: 3, other.id: 1}, {box.inbox_id: 2}, {}, {999_999: 7}):
+        await stores.database.write(lambda tx, at=boundaries: stores.folders.move_recent(tx, at))
+    assert await stores.database.read(lambda tx: stores.folders.recent_counts(tx, [box.inbox_id, other.id])) == {box.inbox_id: 2, other.id: 1}
+    await stores.database.write(lambda tx: stores.messages.set_flags(tx, box.inbox_id, [4], FlagChange("add", 8)))
+    await stores.database.write(lambda tx: stores.messages.expunge(tx, box.inbox_id, None))
+    assert await stores.database.read(lambda tx: stores.folders.recent_counts(tx, [box.inbox_id])) == {box.inbox_id: 1}
+    assert (await stores.database.read(lambda tx: stores.folders.get(tx, box.inbox_id))).recent_uid == 3

@@ -144,25 +144,25 @@ async def test_copy_and_move(stores: Stores, uids: list[int]) -> None:
     await accept(stores, *[filed(inbox, f"m{number}", number, f"k{number}") for number in range(1, 5)])
     await accept(stores, filed(target, "before"))
     wanted = sorted(set(uids))
-    pairs = await stores.database.write(lambda tx: stores.messages.copy(tx, inbox, uids, target))
+    pairs = await stores.database.write(lambda tx: stores.messages.copy(tx, inbox, uids, target, now=NOW))
     assert pairs == [(uid, 2 + place) for place, uid in enumerate(wanted)]
     _, source_rows = await stores.database.read(lambda tx: stores.messages.snapshot(tx, inbox))
     _, target_rows = await stores.database.read(lambda tx: stores.messages.snapshot(tx, target))
     facts = {row.uid: (row.flags, row.keywords, row.message_id, row.internal_date, row.size) for row in source_rows}
     assert [(row.flags, row.keywords, row.message_id, row.internal_date, row.size) for row in target_rows[1:]] == [
         facts[uid] for uid in wanted]
-    moved = await stores.database.write(lambda tx: stores.messages.move(tx, inbox, uids, target))
+    moved = await stores.database.write(lambda tx: stores.messages.move(tx, inbox, uids, target, now=NOW))
     assert [pair[0] for pair in moved] == wanted
     changes = await stores.database.read(
         lambda tx: stores.messages.changes_since(tx, inbox, source_rows[-1].modseq))
     assert changes.expunged == tuple(wanted)
     await check_counters(stores, inbox, target)
-    assert await stores.database.write(lambda tx: stores.messages.copy(tx, inbox, [77], target)) == []
+    assert await stores.database.write(lambda tx: stores.messages.copy(tx, inbox, [77], target, now=NOW)) == []
 
 
 async def test_move_inside_one_folder(stores: Stores) -> None:
     inbox = await one_folder(stores, 2)
-    assert await stores.database.write(lambda tx: stores.messages.move(tx, inbox, [1], inbox)) == [(1, 3)]
+    assert await stores.database.write(lambda tx: stores.messages.move(tx, inbox, [1], inbox, now=NOW)) == [(1, 3)]
     _, rows = await stores.database.read(lambda tx: stores.messages.snapshot(tx, inbox))
     assert [row.uid for row in rows] == [2, 3]
     await check_counters(stores, inbox)
@@ -207,7 +207,7 @@ async def test_folders_that_are_gone_are_lookup_errors(stores: Stores) -> None:
         with pytest.raises(LookupError):
             await database.read(unit)
     for unit in (lambda tx: messages.set_flags(tx, 999, [1], FlagChange("add", 1)),
-                 lambda tx: messages.copy(tx, inbox, [1], 999), lambda tx: messages.move(tx, 999, [1], inbox),
+                 lambda tx: messages.copy(tx, inbox, [1], 999, now=NOW), lambda tx: messages.move(tx, 999, [1], inbox, now=NOW),
                  lambda tx: messages.expunge(tx, 999, None)):
         with pytest.raises(LookupError):
             await database.write(unit)
@@ -240,13 +240,10 @@ async def test_sweep_deletes_content_when_the_last_place_is_gone(stores: Stores)
     assert await sweep() == [shared, "cc" * 32]
 
 
-async def test_used_bytes_and_by_trace(stores: Stores) -> None:
+async def test_by_trace(stores: Stores) -> None:
     boxes = await make_mailboxes(stores, 2)
-    size = len(b"Received: by test\r\nBonjour\r\n")
     await accept(stores, Acceptance(new_message("trace"), tuple(Filing(box.inbox_id) for box in boxes)),
                  filed(boxes[0].inbox_id + 2, "x", 8))
-    assert await stores.database.read(lambda tx: stores.messages.used_bytes(tx, boxes[0].id)) == 2 * size
-    assert await stores.database.read(lambda tx: stores.messages.used_bytes(tx, 999)) == 0
     assert await stores.database.read(lambda tx: stores.messages.by_trace(tx, "trace")) == [
         (boxes[0].id, "INBOX", 1), (boxes[1].id, "INBOX", 1)]
     assert await stores.database.read(lambda tx: stores.messages.by_trace(tx, "nothing")) == []
@@ -268,8 +265,8 @@ async def test_statements_do_not_grow_with_messages(engine: Any, stores: Stores)
             "changes": lambda t: messages.changes_since(t, inbox, 1), "rows": lambda t: messages.rows(t, inbox, sparse),
             "contents": lambda t: messages.contents(t, ids, with_body=True),
             "flags": lambda t: messages.set_flags(t, inbox, sparse, FlagChange("add", 1, ("k",))),
-            "copy": lambda t: messages.copy(t, inbox, sparse, target),
-            "move": lambda t: messages.move(t, inbox, dense[:total // 2], target),
+            "copy": lambda t: messages.copy(t, inbox, sparse, target, now=NOW),
+            "move": lambda t: messages.move(t, inbox, dense[:total // 2], target, now=NOW),
             "expunge": lambda t: messages.expunge(t, inbox, sparse), "sweep": lambda t: messages.sweep(t, total)}
         return {name: len(engine.count(tx, step)) for name, step in steps.items()}
 

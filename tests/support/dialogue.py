@@ -1,6 +1,6 @@
 """Runs IMAP transcripts against a real endpoint and real services, in process, over a transport made of memory.
 
-A transcript is a text file of these lines (`#` begins a comment, empty lines are skipped):
+A transcript may begin with `# with: name=value …`, fields of ImapSettings. It is a text file of these lines (`#` begins a comment, empty lines are skipped):
 
     A:            the next lines concern session A (at the start); `B:` another connection, opened at first use
     C: text       the client sends the text and CRLF
@@ -18,29 +18,45 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from support.imap_stage import Stage
+from support.imap_stage import CERTIFICATE, Stage
 
 from mssante.endpoints.imap import ImapEndpoint
 from mssante.endpoints.imap_connection import ImapConnection
+from mssante.services.imap.settings import ImapSettings
 
 WAIT_SECONDS = 10.0
+
+
+class FakeTls:
+    """What a connection asks of its TLS state."""
+
+    def __init__(self, certificate: bytes | None) -> None:
+        self._certificate = certificate
+
+    def getpeercert(self, binary_form: bool) -> bytes | None:
+        """Give the client's certificate."""
+        return self._certificate
 
 
 class MemoryTransport(asyncio.Transport):
     """What the connection writes goes to a buffer; what the script sends waits while reading is paused."""
 
-    def __init__(self, *, tls: bool, peer: tuple[str, int]) -> None:
-        super().__init__({"peername": peer, "ssl_object": object() if tls else None})
+    def __init__(self, *, tls: bool, peer: tuple[str, int], certificate: bytes | None = None) -> None:
+        super().__init__({"peername": peer, "ssl_object": FakeTls(certificate) if tls else None})
         self.received = bytearray()
         self.closing = False
         self.paused = False
         self.news = asyncio.Event()
         self.protocol: Any = None
         self._waiting: list[bytes] = []
+        self.inflater: Any = None
 
     def deliver(self, data: bytes) -> None:
         """Hand octets of the client to the connection, as soon as it reads."""
@@ -52,7 +68,7 @@ class MemoryTransport(asyncio.Transport):
             self.protocol.data_received(self._waiting.pop(0))
 
     def write(self, data: bytes) -> None:
-        self.received += data
+        self.received += data if self.inflater is None else self.inflater.decompress(data)
         self.news.set()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -81,15 +97,24 @@ class MemoryTransport(asyncio.Transport):
 class Client:
     """One connection of a script."""
 
-    def __init__(self, endpoint: ImapEndpoint, *, tls: bool, one_by_one: bool, port: int = 40000) -> None:
+    def __init__(self, endpoint: ImapEndpoint, *, tls: bool, one_by_one: bool, port: int = 40000,
+                 certificate: bytes | None = None) -> None:
         self.connection: ImapConnection = endpoint()
-        self.transport = MemoryTransport(tls=tls, peer=("192.0.2.1", port))
+        self.transport = MemoryTransport(tls=tls, peer=("192.0.2.1", port), certificate=certificate)
         self.transport.protocol = self.connection
         self._one_by_one = one_by_one
+        self._deflater: Any = None
         self.connection.connection_made(self.transport)
 
+    def compress(self, how: str) -> None:
+        """Deflate both directions from now on (`on`), only what comes (`listen`), or no more."""
+        self._deflater = zlib.compressobj(9, zlib.DEFLATED, -15) if how == "on" else None
+        self.transport.inflater = zlib.decompressobj(-15) if how != "off" else None
+
     def send(self, data: bytes) -> None:
-        """Send octets, whole or one at a time."""
+        """Send octets, whole or one at a time, deflated after `compress`."""
+        if self._deflater is not None:
+            data = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
         if self._one_by_one:
             for place in range(len(data)):
                 self.transport.deliver(data[place:place + 1])
@@ -149,6 +174,7 @@ class Dialogue:
         self._clients: dict[str, Client] = {}
         self._current = "A"
         self._plain = False
+        self._certificate: bytes | None = None
         self._values: dict[str, str] = {}
 
     @property
@@ -156,7 +182,7 @@ class Dialogue:
         if self._current not in self._clients:
             self._clients[self._current] = Client(
                 self._stage.endpoint, tls=not self._plain, one_by_one=self._one_by_one,
-                port=40000 + len(self._clients))
+                port=40000 + len(self._clients), certificate=self._certificate)
         return self._clients[self._current]
 
     async def play(self) -> None:
@@ -209,11 +235,37 @@ class Dialogue:
         assert self._matches(pattern, line), f"got {line!r}"
 
     async def _direct(self, text: str) -> None:
-        """Directives: plain, open NAME, close, closed, silent, deliver FOLDER NAME [FLAGS], sleep-free waits."""
+        """Directives: plain, open NAME, close, closed, silent, deliver FOLDER NAME [FLAGS], mailbox ADDRESS,
+        account LOGIN ADDRESS…, quota ADDRESS OCTETS MESSAGES, later SECONDS, seen FOLDER private|shared, fill N (octets that mean nothing), certificate (the next sessions have
+        the one of ADDRESS), tokens (the next sessions may bring tokens), scram LOGIN (gives it the verifier of RFC 7677 §3),
+        deflate on|listen|off."""
         word, *arguments = text.split()
         match word:
             case "plain":
                 self._plain = True
+            case "mailbox":
+                await self._stage.add_mailbox(arguments[0])
+            case "account":
+                await self._stage.add_account(arguments[0], arguments[1:])
+            case "later":
+                self._stage.services.clock.instant += timedelta(seconds=int(arguments[0]))  # type: ignore[attr-defined]
+            case "quota":
+                await self._stage.set_quota(arguments[0], int(arguments[1]), int(arguments[2]))
+            case "seen":
+                await self._stage.switch_seen(arguments[0], private=arguments[1] == "private")
+            case "certificate":
+                self._certificate = CERTIFICATE
+            case "tokens":
+                offer = self._stage.endpoint.offer
+                self._stage.endpoint.offer = replace(offer, common=replace(offer.common, tokens=True))
+            case "scram":
+                await self._stage.set_scram(arguments[0])
+            case "deflate":
+                self._client.compress(arguments[0])
+            case "purge":
+                await self._stage.purge(arguments[0])
+            case "fill":
+                self._client.send(b"x" * int(arguments[0]))
             case "closed":
                 await self._client.closed()
             case "close":
@@ -227,6 +279,16 @@ class Dialogue:
                 assert not self._client.transport.received, f"got {bytes(self._client.transport.received)!r}"
             case _:
                 raise AssertionError("unknown directive")
+
+
+def settings_of(path: Path) -> ImapSettings | None:
+    """Give the settings that a transcript asks for by its first line, `# with: name=value …` (numbers, True, False)."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    if not first.startswith("# with: "):
+        return None
+    asked = dict(pair.split("=") for pair in first[len("# with: "):].split())
+    values = {name: value == "True" if value in ("True", "False") else int(value) for name, value in asked.items()}
+    return replace(ImapSettings(hostname="imap.example", inline_bytes=131_072), **values)  # type: ignore[arg-type]
 
 
 def _unescape(text: str) -> bytes:

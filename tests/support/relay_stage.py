@@ -88,9 +88,9 @@ class RelayStage:
         database = self.smtp.stores.database
         read = database.read
 
-        async def counted(unit: Callable[[Tx], Any]) -> Any:
+        async def counted(unit: Callable[[Tx], Any], **given: Any) -> Any:
             self.reads += 1
-            return await read(unit)
+            return await read(unit, **given)
 
         database.read = counted  # type: ignore[method-assign]
         self.new_life()

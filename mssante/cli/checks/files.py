@@ -89,6 +89,26 @@ def certificate_findings(config: Config, facts: TrustFacts) -> Iterator[Finding]
     yield from key_mode("CERT-11", key)
     if tls.client_certificate is not None and tls.client_key is not None:
         yield from _users_pair(config.path(tls.client_certificate), config.path(tls.client_key), facts.now)
+    yield from _login_authorities(config)
+
+
+def _login_authorities(config: Config) -> Iterator[Finding]:
+    """Check what asks IMAP clients for certificates (`login.client_anchors`), when something does."""
+    login = config.operator.login
+    title = say("certificats des clients IMAP", "certificates of IMAP clients")
+    if login.client_anchors is None:
+        if login.certificates:
+            yield warn("CERT-23", title, say("login.certificates sans login.client_anchors",
+                                             "login.certificates without login.client_anchors"),
+                       say("nommez les autorités, ou videz la table", "name the authorities, or empty the table"))
+        return
+    try:
+        found = read_certificates([read_limited(config.path(login.client_anchors), MAX_FILE, "CERT-23")])
+    except InputFault as fault:
+        yield told("CERT-23", title, fault)
+        return
+    yield ok("CERT-23", title, say(f"{len(found)} autorités, {len(login.certificates)} certificats connus",
+                                   f"{len(found)} authorities, {len(login.certificates)} certificates known"))
 
 
 def _users_pair(certificate: Path, key: Path, now: datetime) -> Iterator[Finding]:

@@ -18,7 +18,8 @@ from mssante.model.message import Flags
 from mssante.protocol.imap import mutf7
 from mssante.protocol.imap.faults import ascii_text
 from mssante.protocol.imap.numset import NumSet
-from mssante.protocol.imap.values import Completion, Condition, ESearchAnswer, ListAnswer, StatusAnswer
+from mssante.protocol.imap.objectid import mailbox_id
+from mssante.protocol.imap.values import Completion, Condition, ListAnswer, StatusAnswer, StatusItem
 
 CRLF = b"\r\n"
 NIL = b"NIL"
@@ -134,9 +135,9 @@ def code_number(name: str, number: int) -> bytes:
     return b"%b %d" % (name.encode("ascii"), number)
 
 
-def code_permanent_flags(*, read_only: bool = False) -> bytes:
-    """Give PERMANENTFLAGS: all system flags and new keywords, or none (RFC 9051 §7.1)."""
-    return b"PERMANENTFLAGS ()" if read_only else b"PERMANENTFLAGS (" + SYSTEM_FLAG_NAMES + b" \\*)"
+def code_permanent_flags(keywords: Iterable[str] = (), *, read_only: bool = False) -> bytes:
+    """Give PERMANENTFLAGS: all system flags, keywords in use and new ones, or none (RFC 9051 §7.1)."""
+    return b"PERMANENTFLAGS ()" if read_only else b"PERMANENTFLAGS (" + _flag_words(keywords) + b" \\*)"
 
 
 # ---------------------------------------------------------------- untagged data
@@ -147,9 +148,9 @@ def exists(count: int) -> bytes:
     return b"* %d EXISTS\r\n" % count
 
 
-def recent() -> bytes:
-    """Give `* 0 RECENT` (RFC 3501 §7.3.2): only for sessions without IMAP4rev2; no message is \\Recent here."""
-    return b"* 0 RECENT\r\n"
+def recent(count: int) -> bytes:
+    """Give `* n RECENT` (RFC 3501 §7.3.2): only for sessions without IMAP4rev2."""
+    return b"* %d RECENT\r\n" % count
 
 
 def expunges(numbers: Iterable[int]) -> bytes:
@@ -162,8 +163,11 @@ def expunges(numbers: Iterable[int]) -> bytes:
 
 def flags_line(keywords: Iterable[str] = ()) -> bytes:
     """Give `* FLAGS (…)`: system flags and keywords in use (RFC 9051 §7.3.5)."""
-    words = [SYSTEM_FLAG_NAMES, *(word.encode("ascii", "replace") for word in keywords)]
-    return b"* FLAGS (" + b" ".join(words) + b")\r\n"
+    return b"* FLAGS (" + _flag_words(keywords) + b")\r\n"
+
+
+def _flag_words(keywords: Iterable[str]) -> bytes:
+    return b" ".join([SYSTEM_FLAG_NAMES, *(word.encode("ascii", "replace") for word in keywords)])
 
 
 def list_line(answer: ListAnswer, *, utf8: bool = False) -> bytes:
@@ -179,13 +183,9 @@ def list_line(answer: ListAnswer, *, utf8: bool = False) -> bytes:
 
 def status_line(answer: StatusAnswer, *, utf8: bool = False) -> bytes:
     """Give `* STATUS name (…)` (RFC 9051 §7.3.4)."""
-    items = b" ".join([b"%b %d" % (item.value.encode("ascii"), value) for item, value in answer.values])
+    items = b" ".join([item.value.encode("ascii") + b" " + (mailbox_id(value) if item is StatusItem.MAILBOXID else b"%d" % value)
+                       for item, value in answer.values])
     return b"* STATUS " + folder_name(answer.name, utf8) + b" (" + items + b")\r\n"
-
-
-def namespace_line() -> bytes:
-    """Give `* NAMESPACE`: one personal namespace, no others (RFC 9051 §7.3.5)."""
-    return b'* NAMESPACE (("" "/")) NIL NIL\r\n'
 
 
 def id_line(fields: Iterable[tuple[str, str]]) -> bytes:
@@ -197,27 +197,6 @@ def id_line(fields: Iterable[tuple[str, str]]) -> bytes:
 def enabled_line(names: Iterable[str]) -> bytes:
     """Give `* ENABLED …` (RFC 5161 §3.2): what ENABLE newly turned on, may be nothing."""
     return b" ".join([b"* ENABLED", *(name.encode("ascii") for name in names)]) + CRLF
-
-
-def search_line(numbers: Iterable[int], modseq: int | None = None) -> bytes:
-    """Give `* SEARCH …` (RFC 3501 §7.2.5); modseq: RFC 7162 §3.1.5, only with at least one number."""
-    listed = [b"%d" % number for number in numbers]
-    more = [b"(MODSEQ %d)" % modseq] if modseq is not None and listed else []
-    return b" ".join([b"* SEARCH", *listed, *more]) + CRLF
-
-
-def esearch_line(answer: ESearchAnswer) -> bytes:
-    """Give `* ESEARCH (TAG "…") …` (RFC 9051 §7.3.4, RFC 7162 §3.1.10 for MODSEQ)."""
-    parts = [b"* ESEARCH (TAG " + string(answer.tag) + b")"]
-    if answer.uid:
-        parts.append(b"UID")
-    numbers = (("MIN", answer.minimum), ("MAX", answer.maximum), ("COUNT", answer.count))
-    parts.extend(b"%b %d" % (name.encode("ascii"), number) for name, number in numbers if number is not None)
-    if answer.all:
-        parts.append(b"ALL " + answer.all.encode())
-    if answer.modseq is not None:
-        parts.append(b"MODSEQ %d" % answer.modseq)
-    return b" ".join(parts) + CRLF
 
 
 # ---------------------------------------------------------------- flags

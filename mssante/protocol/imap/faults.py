@@ -15,13 +15,17 @@ from mssante.errors import MssFault, OperatorFault, PeerFault, StorageFull
 
 
 class ClientFault(PeerFault):
-    """A command that breaks the grammar. tag: its tag, None when it could not be read; at: octet in the line, or -1."""
+    """A command that breaks the grammar. tag: its tag, None when it could not be read; at: octet in the line, or -1.
+
+    code: response code without brackets, where a document wants one with BAD (RFC 7888 §5).
+    """
 
     kind = "imap_bad"
 
-    def __init__(self, tag: bytes | None, text: str, *, at: int = -1, rule: str = "RFC 9051") -> None:
+    def __init__(self, tag: bytes | None, text: str, *, at: int = -1, rule: str = "RFC 9051", code: str = "") -> None:
         super().__init__(text, rule=rule, remedy="")
         self.tag = tag
+        self.code = code
         self.text = text
         self.at = at
 
@@ -81,6 +85,8 @@ def ascii_text(text: str) -> bytes:
 
     A `[` at the start would be read as a response code (RFC 9051 §9 resp-text), so it is replaced.
     """
+    if text.isascii() and text.isprintable() and 0 < len(text) <= 400 and text[0] != "[":
+        return text.encode("ascii")
     raw = text.encode("ascii", "replace")[:400]
     clean = bytes(octet if 32 <= octet < 127 else 63 for octet in raw)
     if clean.startswith(b"["):
@@ -98,12 +104,13 @@ def encode_fault(fault: BaseException, tag: bytes | None) -> bytes:
         return b"* BYE " + ascii_text(fault.text) + b"\r\n"
     if isinstance(fault, ClientFault):
         where = f" (at octet {fault.at})" if fault.at >= 0 else ""
-        return lead + b" BAD " + ascii_text(fault.text + where) + b"\r\n"
+        code = f"[{fault.code}] ".encode("ascii", "replace") if fault.code else b""
+        return lead + b" BAD " + code + ascii_text(fault.text + where) + b"\r\n"
     if isinstance(fault, CommandRefused):
         code = f"[{fault.code}] ".encode("ascii", "replace") if fault.code else b""
         return lead + b" NO " + code + ascii_text(fault.public) + b"\r\n"
     if isinstance(fault, StorageFull):
-        return lead + b" NO [LIMIT] no room left, nothing was changed\r\n"  # RFC 9051 §7.1
+        return lead + b" NO [UNAVAILABLE] no room left, nothing was changed\r\n"  # RFC 5530 §3: the store, not a quota
     if isinstance(fault, MssFault) and not isinstance(fault, OperatorFault):
         return lead + b" NO [CANNOT] " + ascii_text(fault.public) + b"\r\n"
     return lead + b" NO [SERVERBUG] internal error, please try again later\r\n"  # RFC 9051 §7.1

@@ -5,7 +5,7 @@ A machine with one method per mode; `next_event` runs modes until one has an eve
     COMMAND   a line of a command            -> RawCommand, or the literal announced at its end
     WAIT      a literal announced, nobody answered yet (`accept_literal`, `refuse_literal`)
     HELD      octets of a small literal      -> COMMAND
-    STREAM    octets of an APPEND message    -> LiteralChunk…, then STREAM_END: the rest of its line -> RawCommand
+    STREAM    octets of an APPEND message    -> LiteralChunk…, then COMMAND: the rest of the command, message or not
     LINE      one line asked by `expect_line` (IDLE, AUTHENTICATE) -> Line
     SKIP      literal and rest of a refused command, thrown away -> COMMAND
     ENDED     after SessionEnd, for good
@@ -13,6 +13,7 @@ A machine with one method per mode; `next_event` runs modes until one has an eve
 - The same octets give the same events however they are cut (chunks of STREAM excepted, their sum is the same).
 - Held: the buffer (the caller stops reading while `full`), the lines and small literals of one command. All bounded.
 - After any fault it finds the start of the next command again; octets of a refused `{n+}` literal are never commands.
+- After a streamed literal the text starts anew: `tokens` hold what came since. Its octets count until the command ends.
 - It knows no command but the name of those whose literal is streamed; the state table and grammar are above.
 
 Called by `protocol/imap/session.py` only.
@@ -27,6 +28,7 @@ from enum import Enum, auto
 
 from mssante.protocol.imap.faults import ClientFault, SessionEnd
 from mssante.protocol.imap.limits import TAG, Limits
+from mssante.protocol.imap.streaming import STREAMED, is_message
 from mssante.protocol.imap.tokens import Tokens
 
 
@@ -41,7 +43,7 @@ NEED_DATA = NeedData.NEED_DATA
 
 @dataclass(frozen=True, slots=True)
 class RawCommand:
-    """A framed command: `tokens` stands just after the name (`UID FETCH` counts as one name)."""
+    """A framed command: `tokens` stands just after the name (`UID FETCH` counts as one name), or the last streamed literal."""
 
     tag: bytes
     name: str
@@ -50,7 +52,7 @@ class RawCommand:
 
 @dataclass(frozen=True, slots=True)
 class RawLiteral:
-    """A literal was announced. streamed: the message of an APPEND, `head.tokens` ends before its marker."""
+    """A literal was announced. streamed: octets of a message; `head.tokens` ends before its marker."""
 
     size: int
     synchronising: bool
@@ -79,7 +81,6 @@ class Line:
 
 RawEvent = RawCommand | RawLiteral | LiteralChunk | Line | ClientFault | SessionEnd | NeedData
 
-STREAMED = frozenset({"APPEND"})
 _MAX_DIGITS = 19  # RFC 9051 §9 number64
 
 _TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%%*\"\\+]{1,%d}) " % TAG)  # RFC 9051 §9 tag
@@ -92,7 +93,6 @@ class _Mode(Enum):
     WAIT = auto()
     HELD = auto()
     STREAM = auto()
-    STREAM_END = auto()
     LINE = auto()
     SKIP = auto()
     ENDED = auto()
@@ -118,7 +118,7 @@ class Receiver:
         self._mode = _Mode.COMMAND
         self._steps: dict[_Mode, Callable[[], RawEvent | None]] = {
             _Mode.COMMAND: self._command, _Mode.WAIT: self._wait, _Mode.HELD: self._held, _Mode.STREAM: self._stream,
-            _Mode.STREAM_END: self._stream_end, _Mode.LINE: self._line, _Mode.SKIP: self._skip,
+            _Mode.LINE: self._line, _Mode.SKIP: self._skip,
             _Mode.ENDED: lambda: NEED_DATA,
         }
         self._forget()
@@ -138,6 +138,8 @@ class Receiver:
         self._remaining = 0
         self._head: RawCommand | None = None
         self._pending: RawLiteral | None = None
+        self._text_at = 0  # where the text that is not streamed starts in the lines
+        self._first = True  # no literal of this command was streamed yet
         self._mode = _Mode.COMMAND
 
     # ---------------------------------------------------------------- what the session calls
@@ -251,6 +253,7 @@ class Receiver:
             if isinstance(head, ClientFault):
                 return self._fault_after(line, head)
             self._head = head
+            self._text_at = head.tokens.at
         self._lines.append(line)
         marker = _marker_of(line)
         return self._announce(self._head, line, marker) if marker else self._complete(self._head)
@@ -269,7 +272,7 @@ class Receiver:
     def _complete(self, head: RawCommand) -> RawEvent:
         """Give the command whose last line was read."""
         text = b"".join(self._lines)[:-2] if len(self._lines) > 1 else self._lines[0][:-2]
-        tokens = Tokens(head.tag, text, at=head.tokens.at, literals=tuple(self._literals))
+        tokens = Tokens(head.tag, text, at=self._text_at, literals=tuple(self._literals))
         self._forget()
         return RawCommand(head.tag, head.name, tokens)
 
@@ -280,13 +283,17 @@ class Receiver:
             self._abandon(-1, synchronising)
             return ClientFault(head.tag, "literal size is not a number of 63 bits")
         size = int(marker[2])
-        streamed = self.trusted and head.name in STREAMED and self._has_folder(head, line, marker)
+        if not synchronising and self._limits.unasked is not None and size > self._limits.unasked:
+            self._abandon(size, synchronising)  # RFC 7888 §5: LITERAL-
+            return ClientFault(head.tag, f"a literal above {self._limits.unasked} octets must wait for the continuation",
+                               code="TOOBIG" if head.name in STREAMED else "")
+        text = b"".join(self._lines)[:-len(marker[0])]
+        streamed = self.trusted and head.name in STREAMED and self._is_message(head, text)
         most = self._limits.held if self.trusted else self._limits.held_before
         if not streamed and self._held_octets + size > most:
             self._abandon(size, synchronising)
             return ClientFault(head.tag, f"literal of {size} octets is too large here")
-        text = b"".join(self._lines)[:-len(marker[0])]
-        tokens = Tokens(head.tag, text, at=head.tokens.at, literals=tuple(self._literals))
+        tokens = Tokens(head.tag, text, at=self._text_at, literals=tuple(self._literals))
         pending = RawLiteral(size, synchronising, streamed, bool(marker[1]), RawCommand(head.tag, head.name, tokens))
         if synchronising or streamed:
             self._pending = pending
@@ -296,9 +303,10 @@ class Receiver:
         self._mode = _Mode.HELD
         return None
 
-    def _has_folder(self, head: RawCommand, line: bytes, marker: re.Match[bytes]) -> bool:
-        """Tell if the folder of an APPEND stands before this literal, so that the literal is the message."""
-        return bool(self._literals) or bool(line[head.tokens.at:marker.start()].strip(b" "))
+    def _is_message(self, head: RawCommand, text: bytes) -> bool:
+        """Tell if this literal is octets of a message."""
+        first = self._first and not self._literals
+        return is_message(head.name, text[self._text_at:] if first else text, first=first)
 
     def _wait(self) -> RawEvent:
         """Nobody answered yet: say again."""
@@ -318,7 +326,8 @@ class Receiver:
     def _stream(self) -> RawEvent | None:
         """Hand on octets of a message."""
         if self._remaining == 0:
-            self._mode = _Mode.STREAM_END
+            self._lines, self._literals, self._text_at, self._first = [], [], 0, False
+            self._mode = _Mode.COMMAND
             return None
         if not self._buffer:
             return NEED_DATA
@@ -327,19 +336,6 @@ class Receiver:
         self._searched = 0
         self._remaining -= len(data)
         return LiteralChunk(data)
-
-    def _stream_end(self) -> RawEvent | None:
-        """Read the rest of the line after a message: nothing but CRLF."""
-        line = self._take_line(self._line_limit - self._line_octets)
-        if line is None:
-            return NEED_DATA
-        if isinstance(line, ClientFault):
-            return self._broken_line(line)
-        head = self._head
-        if head is None or line != b"\r\n":
-            return self._fault_after(line, ClientFault(self._tag_of(line), "unexpected text after the message"))
-        self._forget()
-        return head
 
     def _line(self) -> RawEvent:
         """Read the line asked by `expect_line`."""

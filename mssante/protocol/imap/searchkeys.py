@@ -6,6 +6,7 @@ zone. Also importable from `protocol.imap.values`, with all other values.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -15,12 +16,7 @@ from mssante.protocol.imap.numset import NumSet
 
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """ALL, and OLD (no message is \\Recent here)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """RECENT and NEW (no message is \\Recent here)."""
+    """ALL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class InSet:
 
 @dataclass(frozen=True, slots=True)
 class FlagKey:
-    """One system flag is set (present) or not: ANSWERED, UNSEEN…; flag is a mask of one bit."""
+    """One system flag is set (present) or not: ANSWERED, UNSEEN…; flag is a mask of one bit. RECENT is that of the session."""
 
     flag: int
     present: bool
@@ -129,7 +125,53 @@ class ModSeqKey:
     value: int
 
 
+@dataclass(frozen=True, slots=True)
+class WithinKey:
+    """YOUNGER (older False: received at most `seconds` ago) and OLDER (at least), by INTERNALDATE (RFC 5032 §3)."""
+
+    seconds: int
+    older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SavedKey:
+    """SAVEDBEFORE, SAVEDON, SAVEDSINCE (RFC 8514 §4.3): when the message came into this folder."""
+
+    relation: DateRelation
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """EMAILID (thread False) and THREADID (RFC 8474 §6). identity compares with case."""
+
+    identity: str
+    thread: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FuzzyKey:
+    """FUZZY (RFC 6203 §3): texts of the key inside match word by word; matches have a score."""
+
+    key: SearchKey
+
+
 SearchKey = (
-    Everything | Nothing | AllOf | AnyOf | NotKey | InSet | FlagKey | KeywordKey | TextKey | HeaderKey
-    | DateKey | SizeKey | ModSeqKey
+    Everything | AllOf | AnyOf | NotKey | InSet | FlagKey | KeywordKey | TextKey | HeaderKey
+    | DateKey | SizeKey | ModSeqKey | WithinKey | SavedKey | ObjectKey | FuzzyKey
 )
+
+
+def parts(key: SearchKey) -> Iterator[SearchKey]:
+    """Give a key and every key inside it."""
+    pending = [key]
+    while pending:
+        one = pending.pop()
+        yield one
+        match one:
+            case AllOf(keys):
+                pending.extend(keys)
+            case AnyOf(left, right):
+                pending += (left, right)
+            case NotKey(inner) | FuzzyKey(inner):
+                pending.append(inner)

@@ -7,18 +7,19 @@ before the grammar and before any literal is accepted, so that what is not allow
 outcome of a command, which the caller knows: it tells them (`logged_in`, `selected`…).
 
 Enabling (RFC 5161): IMAP4REV2 turns names and strings to UTF-8 and SEARCH to ESEARCH; CONDSTORE is also turned on by
-the commands of RFC 7162 §3.1. Nothing is ever turned off. STARTTLS forgets what was read ahead (injection).
+the commands of RFC 7162 §3.1. Only UNAUTHENTICATE turns things off (RFC 8437). STARTTLS forgets what was read ahead (injection).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mssante.protocol.imap.capabilities import ENABLED_BY_CLIENT, announce
-from mssante.protocol.imap.commands.append import parse_append
+from mssante.protocol.imap.capabilities import ENABLED_BY_CLIENT, PASSWORD_MECHANISMS, Figures, announce, with_figures
+from mssante.protocol.imap.commands.append import AppendReader
 from mssante.protocol.imap.commands.table import PARSERS
 from mssante.protocol.imap.faults import ClientFault, CommandRefused, SessionEnd, ascii_text
 from mssante.protocol.imap.limits import Limits
+from mssante.protocol.imap.modes import IMPLIED, wrong_name, wrong_value
 from mssante.protocol.imap.receiver import (
     NEED_DATA,
     Line,
@@ -28,16 +29,20 @@ from mssante.protocol.imap.receiver import (
     RawLiteral,
     Receiver,
 )
+from mssante.protocol.imap.tokens import Tokens
 from mssante.protocol.imap.values import (
     Append,
     CommandValue,
     Fetch,
+    MultiSearch,
     Search,
     Select,
+    Sort,
     State,
     Status,
     StatusItem,
     Store,
+    Thread,
 )
 
 __all__ = ["NEED_DATA", "Command", "Event", "ImapSession", "Line", "LiteralChunk", "LiteralWanted", "NeedData"]
@@ -52,10 +57,17 @@ STATES: dict[str, frozenset[State]] = {
     **dict.fromkeys(("STARTTLS", "AUTHENTICATE", "LOGIN"), _BEFORE),  # §6.2
     **dict.fromkeys((  # §6.3
         "ENABLE", "SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "LIST", "LSUB",
-        "NAMESPACE", "STATUS", "APPEND", "IDLE"), _AFTER),
+        "NAMESPACE", "STATUS", "SETACL", "DELETEACL", "GETACL", "LISTRIGHTS", "MYRIGHTS", "APPEND", "IDLE"), _AFTER),
+    **dict.fromkeys(("GETMETADATA", "SETMETADATA", "GETQUOTA", "GETQUOTAROOT", "SETQUOTA"), _AFTER),  # RFC 5464, RFC 9208
+    "COMPRESS": _AFTER,  # RFC 4978 §3
+    "UNAUTHENTICATE": _AFTER,  # RFC 8437 §3
+    "ESEARCH": _AFTER,  # RFC 7377
+    **dict.fromkeys(("SORT", "UID SORT", "THREAD", "UID THREAD", "CANCELUPDATE"), _SELECTED),  # RFC 5256, RFC 5267
+    "NOTIFY": _AFTER,  # RFC 5465
+    "UIDBATCHES": _SELECTED,  # RFC 10022
     **dict.fromkeys((  # §6.4
         "CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "UID EXPUNGE", "SEARCH", "UID SEARCH", "FETCH", "UID FETCH", "STORE",
-        "UID STORE", "COPY", "UID COPY", "MOVE", "UID MOVE"), _SELECTED),
+        "UID STORE", "COPY", "UID COPY", "MOVE", "UID MOVE", "REPLACE", "UID REPLACE"), _SELECTED),
 }
 
 
@@ -72,7 +84,7 @@ class Command:
 class LiteralWanted:
     """A literal was announced: answer `accept_literal` or `refuse_literal`.
 
-    value: the Append whose message it is (octets come as LiteralChunk), None for a small literal that the core holds.
+    value: the step of the Append that it ends (octets come as LiteralChunk), None for a small literal that the core holds.
     synchronising: the client waits for `+` before it sends (RFC 9051 §4.3).
     """
 
@@ -97,8 +109,10 @@ class ImapSession:
         self.tls = tls
         self.read_only = False
         self.enabled: set[str] = set()
+        self.mechanisms: tuple[str, ...] = PASSWORD_MECHANISMS  # names of SASL that are offered here
+        self.figures: Figures = ()  # of capabilities that have one
         self._faults = 0
-        self._append: Append | None = None
+        self._reader: AppendReader | None = None  # of the APPEND or REPLACE whose literals are under way
         self._wanted: LiteralWanted | None = None
         self._tag = b"*"
 
@@ -142,24 +156,31 @@ class ImapSession:
     def _command(self, raw: RawCommand) -> Event:
         """Check and read a framed command."""
         self._tag = raw.tag
-        value: CommandValue | None
-        value, self._append = self._append, None
-        if value is None:
-            refusal = self._not_now(raw)
-            if refusal is not None:
-                return self._count(refusal)
-            raw.tokens.rev2 = self.rev2
-            try:
-                value = PARSERS[raw.name](raw.tokens)
-            except ClientFault as fault:
-                return self._count(fault)
-            except CommandRefused as refused:
-                refused.tag = raw.tag
-                return refused
+        reader, self._reader = self._reader, None
+        refusal = self._not_now(raw)
+        if refusal is not None:
+            return self._count(refusal)
+        self._tune(raw.tokens)
+        value: CommandValue
+        try:
+            value = PARSERS[raw.name](raw.tokens) if reader is None else reader.end(raw.tokens)
+        except ClientFault as fault:
+            return self._count(fault)
+        except CommandRefused as refused:
+            refused.tag = raw.tag
+            return refused
+        wrong = wrong_value(raw.tag, value, self.enabled)
+        if wrong is not None:
+            return self._count(wrong)
         self._faults = 0
         if _uses_condstore(value):
             self.enabled.add("CONDSTORE")  # RFC 7162 §3.1
         return Command(raw.tag, raw.name, value)
+
+    def _tune(self, tokens: Tokens) -> None:
+        """Tell a reader what the client enabled."""
+        tokens.rev2 = self.rev2
+        tokens.accept = "UTF8=ACCEPT" in self.enabled
 
     def _not_now(self, raw: RawCommand) -> ClientFault | CommandRefused | None:
         """Give why a command is not allowed now, None when it is."""
@@ -174,7 +195,7 @@ class ImapSession:
             refused = CommandRefused("TLS is needed first", code="PRIVACYREQUIRED", rule="RFC 9051 §6.2.3")
             refused.tag = raw.tag
             return refused
-        return None
+        return wrong_name(raw.tag, raw.name, self.enabled)
 
     def _literal(self, raw: RawLiteral) -> Event | None:
         """Check what stands before a literal; None: refused without an event, go on."""
@@ -182,9 +203,11 @@ class ImapSession:
         fault: ClientFault | CommandRefused | None = self._not_now(raw.head)
         value = None
         if fault is None and raw.streamed:
-            raw.head.tokens.rev2 = self.rev2
+            self._tune(raw.head.tokens)
+            reader = self._reader or AppendReader(raw.head.name, utf8=raw.head.tokens.accept)
+            self._reader = reader
             try:
-                value = parse_append(raw.head.tokens, size=raw.size, binary=raw.binary)
+                value = reader.literal(raw.head.tokens, size=raw.size, binary=raw.binary)
             except ClientFault as found:
                 fault = found
             except CommandRefused as refused:
@@ -196,13 +219,12 @@ class ImapSession:
         if not raw.synchronising and value is None:
             self._receiver.accept_literal()
             return None
-        self._append = value
         self._wanted = LiteralWanted(raw.size, raw.synchronising, raw.head.tag, raw.head.name, value)
         return self._wanted
 
     def _count(self, fault: ClientFault | CommandRefused) -> ClientFault | CommandRefused | SessionEnd:
         """Count faults in a row; too many end the session."""
-        self._append = None
+        self._reader = None
         self._faults += 1
         most = self._limits.faults_before if self.state is State.NOT_AUTHENTICATED else self._limits.faults
         if self._faults <= most:
@@ -223,7 +245,7 @@ class ImapSession:
     def refuse_literal(self) -> None:
         """Refuse it: the caller writes the tagged NO; octets that come anyway are thrown away."""
         if self._wanted is not None:
-            self._wanted = self._append = None
+            self._wanted = self._reader = None
             self._receiver.refuse_literal()
 
     def expect_line(self) -> None:
@@ -239,13 +261,23 @@ class ImapSession:
 
     @property
     def utf8(self) -> bool:
-        """Folder names go as UTF-8, not as modified UTF-7."""
-        return self.rev2
+        """Folder names go as UTF-8, not as modified UTF-7 (RFC 9051 §5.1, RFC 9755 §3)."""
+        return self.rev2 or "UTF8=ACCEPT" in self.enabled
 
     @property
     def condstore(self) -> bool:
         """CONDSTORE is enabled: FETCH answers that we start carry MODSEQ (RFC 7162 §3.2)."""
         return "CONDSTORE" in self.enabled
+
+    @property
+    def qresync(self) -> bool:
+        """QRESYNC is enabled (RFC 7162 §3.2)."""
+        return "QRESYNC" in self.enabled
+
+    @property
+    def uidonly(self) -> bool:
+        """UIDONLY is enabled: no message number is written (RFC 9586 §3)."""
+        return "UIDONLY" in self.enabled
 
     def start_tls(self) -> bool:
         """TLS is active now. False: octets had come before it (injection); they are forgotten, the caller closes."""
@@ -257,6 +289,14 @@ class ImapSession:
         """A user is authenticated."""
         self.state = State.AUTHENTICATED
         self._receiver.trusted = True
+
+    def unauthenticated(self) -> None:
+        """Nobody is logged in any more: what was enabled or selected is forgotten (RFC 8437 §3, §4.1)."""
+        self.state = State.NOT_AUTHENTICATED
+        self.read_only = False
+        self.enabled.clear()
+        self._reader = None
+        self._receiver.trusted = False
 
     def selected(self, *, read_only: bool) -> None:
         """A folder is open."""
@@ -278,13 +318,15 @@ class ImapSession:
         """Turn on what we know of these upper-case names; give those newly on, in order (RFC 5161 §3.2)."""
         new = tuple(dict.fromkeys(name for name in names if name in ENABLED_BY_CLIENT and name not in self.enabled))
         self.enabled.update(new)
+        self.enabled.update(IMPLIED[name] for name in new if name in IMPLIED)
         return new
 
     # ---------------------------------------------------------------- lines that depend on state only
 
     def capabilities(self) -> bytes:
         """Give the names to announce now."""
-        return announce(self.state, self.tls)
+        words = with_figures(announce(self.state, self.tls, self.mechanisms), self.figures)
+        return words if self._limits.unasked is None else words.replace(b"LITERAL+", b"LITERAL-", 1)  # RFC 7888 §5
 
     def capability_line(self) -> bytes:
         """Give `* CAPABILITY …` with CRLF."""
@@ -305,6 +347,8 @@ def _uses_condstore(value: CommandValue) -> bool:
         return value.condstore
     if isinstance(value, Search):
         return value.modseq
+    if isinstance(value, Sort | Thread | MultiSearch):
+        return value.search.modseq
     if isinstance(value, Store):
         return value.unchanged_since is not None
     if isinstance(value, Select):

@@ -3,7 +3,8 @@
 - One compiled pattern per lexical shape, matched in place: no copy of the line, no back-tracking, linear time.
 - `text` is the whole command with literal markers left in (`{5}` CRLF); octets of literals stand beside, in order.
 - Every refusal is a `ClientFault` with the tag and the octet where reading stopped; the input is never echoed.
-- 8-bit octets in quoted strings are read only when IMAP4rev2 is enabled (RFC 9051 §9 QUOTED-CHAR, RFC 9755), NUL never.
+- 8-bit octets in quoted strings are read only when IMAP4rev2 or UTF8=ACCEPT is enabled (RFC 9051 §9 QUOTED-CHAR,
+  RFC 9755 §3), and only as UTF-8; NUL never.
 
 Called by `protocol/imap/commands/*`, built by `protocol/imap/receiver.py`.
 """
@@ -14,12 +15,15 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime, timedelta, timezone
 from re import Pattern
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mssante.model.message import Flags
 from mssante.protocol.imap import mutf7
 from mssante.protocol.imap.faults import ClientFault, CommandRefused
 from mssante.protocol.imap.numset import NumSet
+
+if TYPE_CHECKING:
+    from mssante.protocol.imap.notifyvalues import Asked
 
 MAX_NAME = 512  # characters of a folder name
 MAX_KEYWORD = 100
@@ -54,9 +58,9 @@ SYSTEM_FLAGS = {
 
 
 class Tokens:
-    """A place in one command. tag: for faults; rev2: IMAP4rev2 is enabled, texts are UTF-8."""
+    """A place in one command. tag: for faults; rev2: IMAP4rev2 is enabled; accept: UTF8=ACCEPT is (RFC 9755)."""
 
-    __slots__ = ("_end", "_literal", "at", "literals", "rev2", "tag", "text")
+    __slots__ = ("_end", "_literal", "accept", "asked", "at", "literals", "rev2", "tag", "text")
 
     def __init__(self, tag: bytes, text: bytes, *, at: int = 0, literals: tuple[bytes, ...] = ()) -> None:
         """Start reading `text` (no CRLF at its end) at an octet; `literals` are those whose markers come after."""
@@ -65,8 +69,15 @@ class Tokens:
         self.at = at
         self.literals = literals
         self.rev2 = False
+        self.accept = False
+        self.asked: Asked | None = None  # by RETURN (UPDATE (…)): options and keys are read by different functions
         self._literal = 0
         self._end = len(text)
+
+    @property
+    def utf8(self) -> bool:
+        """Quoted strings and folder names are UTF-8 (RFC 9051 §5.1, RFC 9755 §3)."""
+        return self.rev2 or self.accept
 
     # ---------------------------------------------------------------- basics
 
@@ -151,20 +162,32 @@ class Tokens:
         """Read a quoted string or a literal."""
         if self.peek() == 0x7B:
             return self._take_literal()
-        found = (QUOTED_8BIT if self.rev2 else QUOTED).match(self.text, self.at)
+        found = (QUOTED_8BIT if self.utf8 else QUOTED).match(self.text, self.at)
         if found is None:
             self.fault("expected a string")
-        self.at = found.end()
         raw = found[1]
+        if self.utf8 and not raw.isascii():
+            self._utf8(raw)  # RFC 9755 §3: octets that are not UTF-8 are BAD
+        self.at = found.end()
         return raw.replace(b"\\\\", b"\x00").replace(b"\\", b"").replace(b"\x00", b"\\") if b"\\" in raw else raw
 
-    def _take_literal(self) -> bytes:
+    def nstring8(self) -> bytes | None:
+        """Read NIL, a string or a literal8, which may hold NUL (RFC 3516 §4.2)."""
+        if self.at_string():
+            return self.string()
+        if self.skip(b"~"):
+            return self._take_literal(binary=True)
+        if self.atom().upper() != b"NIL":
+            self.fault("expected NIL or a string")
+        return None
+
+    def _take_literal(self, *, binary: bool = False) -> bytes:
         """Give the octets of the literal whose marker is here."""
         found = LITERAL.match(self.text, self.at)
         if found is None or self._literal >= len(self.literals):
             self.fault("malformed literal")
         data = self.literals[self._literal]
-        if b"\x00" in data:
+        if b"\x00" in data and not binary:
             self.fault("NUL in a literal")  # RFC 9051 §9: CHAR8
         self._literal += 1
         self.at = found.end()
@@ -196,6 +219,11 @@ class Tokens:
             self.fault("empty folder name")
         return name
 
+    def folder_or_server(self) -> str:
+        """Read a folder name, or the empty string that stands for the server (RFC 5464 §4.1)."""
+        raw = self.astring()
+        return self._folder_text(raw) if raw else ""
+
     def list_pattern(self) -> str:
         """Read a list-mailbox: `*` and `%` allowed, may be empty."""
         raw = self.string() if self.at_string() else self.take(LIST_ATOM, "a folder pattern")
@@ -208,9 +236,9 @@ class Tokens:
     def _folder_text(self, raw: bytes, *, pattern: bool = False) -> str:
         """Decode and check a folder name. Patterns keep their case: `inb%` must match INBOX (see `match`)."""
         try:
-            name = raw.decode("utf-8") if self.rev2 else mutf7.decode(raw)
+            name = raw.decode("utf-8") if self.utf8 else mutf7.decode(raw)
         except ValueError:
-            if self.rev2:
+            if self.utf8:
                 self.fault("folder name is not UTF-8")
             if not pattern:  # well-formed as a string, but no folder can have this name
                 raise CommandRefused("folder name is not modified UTF-7", code="CANNOT", rule="RFC 3501 §5.1.3") from None

@@ -11,10 +11,15 @@ Sequence sets are `protocol.imap.numset.NumSet`; flags are a mask of `model.mess
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum, IntFlag, StrEnum
 
+from mssante.protocol.imap.aclvalues import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
+from mssante.protocol.imap.appendvalues import Append, AppendAction, AppendLiteral, AppendMessage, AppendUrl
+from mssante.protocol.imap.metadatavalues import GetMetadata, SetMetadata
+from mssante.protocol.imap.notifyvalues import Notify
 from mssante.protocol.imap.numset import NumSet
+from mssante.protocol.imap.partial import Partial
+from mssante.protocol.imap.quotavalues import GetQuota, GetQuotaRoot, SetQuota
 from mssante.protocol.imap.searchkeys import (
     AllOf,
     AnyOf,
@@ -26,17 +31,60 @@ from mssante.protocol.imap.searchkeys import (
     InSet,
     KeywordKey,
     ModSeqKey,
-    Nothing,
     NotKey,
     SearchKey,
     SizeKey,
     TextKey,
     TextPlace,
 )
+from mssante.protocol.imap.searchvalues import (
+    CancelUpdate,
+    ESearchAnswer,
+    MultiSearch,
+    Search,
+    SearchReturn,
+    Sort,
+    SortBy,
+    Source,
+    Thread,
+    ThreadBy,
+)
+from mssante.protocol.imap.sessionvalues import Compress, Unauthenticate
+from mssante.protocol.imap.syncvalues import Resync, UidBatches
 
 __all__ = [  # names of another module that are read from here too; the classes below need no list
-    "AllOf", "AnyOf", "DateKey", "DateRelation", "Everything", "FlagKey", "HeaderKey", "InSet", "KeywordKey",
-    "ModSeqKey", "NotKey", "Nothing", "SearchKey", "SizeKey", "TextKey", "TextPlace",
+    "AllOf",
+    "AnyOf",
+    "Append",
+    "AppendAction",
+    "AppendLiteral",
+    "AppendMessage",
+    "AppendUrl",
+    "CancelUpdate",
+    "Compress",
+    "DateKey",
+    "DateRelation",
+    "ESearchAnswer",
+    "Everything",
+    "FlagKey",
+    "HeaderKey",
+    "InSet",
+    "KeywordKey",
+    "ModSeqKey",
+    "MultiSearch",
+    "NotKey",
+    "Search",
+    "SearchKey",
+    "SearchReturn",
+    "SizeKey",
+    "Sort",
+    "SortBy",
+    "Source",
+    "TextKey",
+    "TextPlace",
+    "Thread",
+    "ThreadBy",
+    "Unauthenticate",
 ]
 
 
@@ -118,11 +166,12 @@ class Enable:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """RFC 9051 §6.3.2 and §6.3.3: examine opens read-only. condstore: RFC 7162 §3.1.8."""
+    """RFC 9051 §6.3.2 and §6.3.3: examine opens read-only. condstore: RFC 7162 §3.1.8; resync: §3.2.5."""
 
     folder: str
     examine: bool = False
     condstore: bool = False
+    resync: Resync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +222,11 @@ class ListReturn(IntFlag):
     SUBSCRIBED = 1
     CHILDREN = 2
     SPECIAL_USE = 4
+    MYRIGHTS = 8  # RFC 8440
 
 
 class StatusItem(StrEnum):
-    """What STATUS may ask (RFC 9051 §6.3.11, RFC 8438, RFC 7162 §3.1.7). RECENT: IMAP4rev1 only, always 0 here."""
+    """What STATUS may ask (RFC 9051 §6.3.11, RFC 8438, RFC 7162 §3.1.7). RECENT: IMAP4rev1 only."""
 
     MESSAGES = "MESSAGES"
     UIDNEXT = "UIDNEXT"
@@ -186,6 +236,9 @@ class StatusItem(StrEnum):
     SIZE = "SIZE"
     RECENT = "RECENT"
     HIGHESTMODSEQ = "HIGHESTMODSEQ"
+    MAILBOXID = "MAILBOXID"  # RFC 8474 §4.3
+    APPENDLIMIT = "APPENDLIMIT"  # RFC 7889 §3
+    DELETED_STORAGE = "DELETED-STORAGE"  # RFC 9208 §4.1.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +246,7 @@ class List:
     """RFC 9051 §6.3.9. patterns: one for the plain form; match with `protocol.imap.match`.
 
     extended: the client used selection options, several patterns or RETURN (RFC 5258 §3): answer in that form.
-    status: items for LIST-STATUS (RFC 5819), empty when not asked.
+    status: items for LIST-STATUS (RFC 5819), metadata: entries for LIST-METADATA (RFC 9590), empty when not asked.
     """
 
     reference: str
@@ -202,6 +255,7 @@ class List:
     returns: ListReturn = ListReturn.NONE
     status: tuple[StatusItem, ...] = ()
     extended: bool = False
+    metadata: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,21 +277,6 @@ class Status:
 
     folder: str
     items: tuple[StatusItem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """RFC 9051 §6.3.12. size: octets announced; the octets come as `LiteralChunk` events, never here.
-
-    internal_date: aware, or None when not given; binary: sent as literal8 (RFC 3516 §4.4).
-    """
-
-    folder: str
-    size: int
-    flags: int = 0
-    keywords: tuple[str, ...] = ()
-    internal_date: datetime | None = None
-    binary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +321,11 @@ class FetchItem(IntFlag):
     BODY = 32
     BODYSTRUCTURE = 64
     MODSEQ = 128
+    SAVEDATE = 256  # RFC 8514
+    EMAILID = 512  # RFC 8474
+    THREADID = 1024
+    PREVIEW = 2048  # RFC 8970
+    PREVIEW_LAZY = 4096  # only what is at hand
 
 
 class SectionKind(Enum):
@@ -325,7 +369,8 @@ class Section:
 class Fetch:
     """RFC 9051 §6.4.5, §6.4.9. uid: numbers are UIDs, and items hold UID; macros are expanded.
 
-    changed_since: RFC 7162 §3.1.4.1 (items then hold MODSEQ); None when not asked.
+    changed_since: RFC 7162 §3.1.4.1 (items then hold MODSEQ); None when not asked. vanished: §3.2.6. partial: RFC 9394 §3.3.
+    plain_uid: UID was not asked, it is in items because of the command: UIDFETCH says it already (RFC 9586 §3.3).
     """
 
     numbers: NumSet
@@ -333,6 +378,9 @@ class Fetch:
     sections: tuple[Section, ...] = ()
     uid: bool = False
     changed_since: int | None = None
+    vanished: bool = False
+    partial: Partial | None = None
+    plain_uid: bool = False
 
     @property
     def sets_seen(self) -> bool:
@@ -384,37 +432,16 @@ class Move:
     uid: bool = False
 
 
-# ------------------------------------------------------------------------------------------------ SEARCH
-
-
-class SearchReturn(IntFlag):
-    """Result options (RFC 9051 §6.4.4). `RETURN ()` is ALL."""
-
-    NONE = 0
-    MIN = 1
-    MAX = 2
-    ALL = 4
-    COUNT = 8
-    SAVE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """RFC 9051 §6.4.4. returns: None for the plain form (`* SEARCH`), else answer `* ESEARCH` (RFC 4731).
-
-    modseq: a MODSEQ key is in the tree: enables CONDSTORE, and the answer ends with the highest modseq.
-    """
-
-    key: SearchKey
-    uid: bool = False
-    returns: SearchReturn | None = None
-    modseq: bool = False
-
-
 CommandValue = (
+    Compress | Unauthenticate |
     Capability | Noop | Logout | Id | StartTls | Authenticate | Login | Enable | Select | Create | Delete | Rename
     | Subscribe | List | Lsub | Namespace | Status | Append | Idle | Check | Close | Unselect | Expunge | Fetch | Store
     | Copy | Move | Search
+    | SetAcl | DeleteAcl | GetAcl | ListRights | MyRights
+    | CancelUpdate | MultiSearch | Sort | Thread
+    | UidBatches
+    | GetMetadata | SetMetadata | GetQuota | GetQuotaRoot | SetQuota
+    | Notify
 )
 
 # ------------------------------------------------------------------------------------------------ answers
@@ -460,15 +487,3 @@ class StatusAnswer:
     name: str
     values: tuple[tuple[StatusItem, int], ...]
 
-
-@dataclass(frozen=True, slots=True)
-class ESearchAnswer:
-    """One `* ESEARCH` line (RFC 9051 §7.3.4). None and an empty `all` are left out (RFC 4731 §3.1)."""
-
-    tag: bytes
-    uid: bool = False
-    minimum: int | None = None
-    maximum: int | None = None
-    all: NumSet | None = None
-    count: int | None = None
-    modseq: int | None = None

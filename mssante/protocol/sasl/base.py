@@ -1,6 +1,8 @@
-"""What every SASL exchange shares: its three answers, its shape, its base64 framing and size limits.
+"""What every SASL exchange shares: its answers, its shape, its base64 framing and size limits.
 
-Called by `endpoints/imap.py`, `endpoints/submission.py` and the mechanisms. Nothing here logs or keeps a secret.
+An answer is one of: a challenge to send; a claim that the caller checks (`Credentials`, `VerifierWanted`, `TokenClaim`); an
+identity that the exchange proved by itself (`Proved`) or found false (`Disproved`); a `Failure` of form. `services.sasl` checks
+the claims, the endpoints send and read. Nothing here logs or keeps a secret.
 """
 
 from __future__ import annotations
@@ -36,13 +38,68 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The exchange is over without credentials. IMAP BAD, SMTP 501; cancelled: the client sent `*`."""
+    """The exchange is over without credentials. IMAP BAD, SMTP 501; cancelled: the client sent `*`; refused: well-formed, but
+    asks for what is not to be had (IMAP NO)."""
 
     text: str
     cancelled: bool = False
+    refused: bool = False
 
 
-Answer = Challenge | Credentials | Failure
+@dataclass(frozen=True, slots=True)
+class VerifierWanted:
+    """Look up what is stored for this login and give it to `VerifierExchange.supply` (SCRAM)."""
+
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The exchange itself proved the identity. verifier: the stored form that did, empty when none was used."""
+
+    authzid: str
+    authcid: str
+    verifier: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Disproved:
+    """The proof is wrong: a failed login, to be counted as such."""
+
+    authcid: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaim:
+    """A bearer token to be checked; a refusal goes to `TokenExchange.refuse`. host, port: what the client aims at, as it says."""
+
+    authzid: str
+    token: str = field(repr=False)
+    host: str = ""
+    port: int = 0
+
+
+Answer = Challenge | Credentials | Failure | VerifierWanted | Proved | Disproved | TokenClaim
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What a server keeps of a SCRAM password (RFC 5802 §3), or a made-up one that fits no password."""
+
+    iterations: int
+    salt: bytes
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefusal:
+    """Why a token is refused, told to the client (RFC 7628 §3.2.2). status: `invalid_token`, `insufficient_scope`…"""
+
+    status: str = "invalid_token"
+    scope: str = ""
+    configuration: str = ""  # URL of the authorisation server's OpenID configuration
+
 
 
 class Exchange(Protocol):
@@ -54,6 +111,22 @@ class Exchange(Protocol):
 
     def respond(self, data: bytes) -> Answer:
         """Take the decoded response to the last challenge."""
+        ...
+
+
+class VerifierExchange(Exchange, Protocol):
+    """An exchange that asks for a verifier."""
+
+    def supply(self, verifier: Verifier) -> Answer:
+        """Go on with the verifier that was asked for by VerifierWanted."""
+        ...
+
+
+class TokenExchange(Exchange, Protocol):
+    """An exchange that claims a token."""
+
+    def refuse(self, refusal: TokenRefusal) -> Answer:
+        """The token is refused: give the challenge that tells it; the exchange ends as Disproved."""
         ...
 
 

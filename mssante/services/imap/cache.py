@@ -2,6 +2,7 @@
 
 - Two kinds: per message, ENVELOPE and BODYSTRUCTURE as stored at ingest (they never change); per block of rows, whole lines
   of cheap items (UID, FLAGS, INTERNALDATE, RFC822.SIZE, MODSEQ), forgotten as soon as a row of the block changes.
+- Beside them the columns of `headcolumns.py`: folded header fields and sort keys by message id.
 - A cache is only ever a copy: dropping it costs time, never truth.
 - When the budget is full, the caches of the folders used least recently are dropped first; what still does not fit is not
   kept.
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from mssante.model.message import StoredMessage
 
@@ -58,20 +60,20 @@ class CacheBudget:
 class ViewCache:
     """Encoded answers of one folder."""
 
-    __slots__ = ("_blocks", "_budget", "_held", "_texts", "words")
+    __slots__ = ("_blocks", "_budget", "_held", "_texts", "columns")
 
     def __init__(self, budget: CacheBudget) -> None:
         self._budget = budget
         self._texts: dict[int, Texts] = {}
         self._blocks: dict[BlockKey, bytes] = {}
         self._held = 0
-        self.words: dict[int, dict[str, str]] = {}  # message id -> folded header values, for SEARCH
+        self.columns: dict[str, dict[int, Any]] = {}  # name of a column -> message id -> value
 
     def clear(self) -> None:
         """Drop everything and give the octets back."""
         self._texts.clear()
         self._blocks.clear()
-        self.words.clear()
+        self.columns.clear()
         self._budget.used -= self._held
         self._held = 0
         self._budget.leave(self)
@@ -105,11 +107,10 @@ class ViewCache:
             self._texts.update(loaded)
         return loaded
 
-    def keep_words(self, words: dict[int, dict[str, str]]) -> None:
-        """Hold folded header values as far as the budget goes."""
-        size = sum(600 + 2 * sum(map(len, fields.values())) for fields in words.values())
-        if self._admit(size):
-            self.words.update(words)
+    def keep_column(self, name: str, column: dict[int, Any], grown: int) -> None:
+        """Hold a column in place of the one of this name, if the octets by which it is greater fit."""
+        if self._admit(grown):
+            self.columns[name] = column
 
     # ------------------------------------------------------------------------------------------ per block
 

@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, repeat
 
-from mssante.model.message import Flags
+from mssante.model.message import RECENT, Flags
 
 _HELD_HEADS = 65_536
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WORDS = ((Flags.ANSWERED, b"\\Answered"), (Flags.FLAGGED, b"\\Flagged"), (Flags.DELETED, b"\\Deleted"),
-          (Flags.SEEN, b"\\Seen"), (Flags.DRAFT, b"\\Draft"))
-SYSTEM_FLAGS = b" ".join(word for _, word in _WORDS)
-FLAG_TEXTS = tuple(b" ".join(word for flag, word in _WORDS if mask & flag) for mask in range(32))
+          (Flags.SEEN, b"\\Seen"), (Flags.DRAFT, b"\\Draft"), (RECENT, b"\\Recent"))
+FLAG_TEXTS = tuple(b" ".join(word for flag, word in _WORDS if mask & flag) for mask in range(64))
 
 _heads: list[bytes] = []
 
@@ -30,7 +29,7 @@ Column = bytes | Sequence[bytes]  # a text repeated on every line, or one text a
 
 def flags_text(mask: int, keywords: str) -> bytes:
     """Give the words of a flag list, without parentheses. keywords: separated by spaces, ASCII atoms."""
-    words = FLAG_TEXTS[mask & 31]
+    words = FLAG_TEXTS[mask & 63]
     if not keywords:
         return words
     return words + b" " + keywords.encode("ascii", "replace") if words else keywords.encode("ascii", "replace")
@@ -67,9 +66,21 @@ def dates(epochs: Iterable[int]) -> list[bytes]:
     return out
 
 
-def lines(sequence: Sequence[int], columns: Sequence[Column]) -> bytes:
-    """Give one FETCH line a message. columns: what stands between `* n FETCH (` and `)`, fixed texts or one a message."""
-    parts: list[Iterable[bytes]] = [heads(sequence)]
+def save_dates(epochs: Iterable[int]) -> list[bytes]:
+    """Give SAVEDATE values: quoted date-time texts, NIL for 0 (RFC 8514 §4.2)."""
+    kept = list(epochs)
+    return [b'"' + text + b'"' if epoch else b"NIL" for epoch, text in zip(kept, dates(kept), strict=True)]
+
+
+def uid_heads(uids: Iterable[int]) -> Sequence[bytes]:
+    """Give `* uid UIDFETCH (` for each UID (RFC 9586 §3.3)."""
+    return [b"* %d UIDFETCH (" % uid for uid in uids]
+
+
+def lines(starts: Sequence[bytes], columns: Sequence[Column]) -> bytes:
+    """Give one FETCH line a message. starts: of `heads` or `uid_heads`; columns: what stands between `(` and `)`, fixed texts
+    or one a message."""
+    parts: list[Iterable[bytes]] = [starts]
     fixed = b""
     for column in columns:
         if isinstance(column, bytes):

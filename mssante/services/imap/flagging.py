@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.message import FolderRow
 from mssante.protocol.imap.faults import CommandRefused
+from mssante.services.imap.seen import change_private
 from mssante.services.imap.session import Session
 from mssante.storage.interfaces import FlagChange, Tx
 
@@ -30,7 +31,10 @@ async def change_flags(session: Session, uids: Sequence[int], change: FlagChange
         return stores.messages.set_flags(tx, folder_id, uids, change)
 
     try:
-        rows, refused = await stores.database.write(unit)
+        if session.seen is None:
+            rows, refused = await stores.database.write(unit)
+        else:
+            rows, refused = await change_private(session, uids, change)
     except LookupError:
         raise CommandRefused("the folder has been deleted", code="NONEXISTENT") from None
     if rows:

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from mssante.model.mailbox import Folder
-from mssante.services.doorbell import Doorbell
+from mssante.model.mailbox import Folder, Mailbox, MailboxState
+from mssante.services.doorbell import EVERYONE, Doorbell, MailboxNews
 from mssante.services.imap.cache import CacheBudget, ViewCache
+from mssante.services.imap.recent import RecentBook
+from mssante.services.imap.seen import SeenBook
 from mssante.services.imap.view import Cursor, FolderView
 from mssante.storage.interfaces import Stores, Tx
+
+MAILBOX_SECONDS = 2.0  # a mailbox that is suspended lets nobody in any more after this
+MAX_MAILBOXES = 10_000
 
 
 class FolderRegistry:
@@ -35,6 +40,11 @@ class FolderRegistry:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._folders: dict[int, dict[str, Folder]] = {}
         self._present: Counter[int] = Counter()  # sessions by mailbox
+        self._leaving: dict[int, asyncio.TimerHandle] = {}
+        self._mailboxes: dict[int, tuple[float, Mailbox]] = {}
+        self.seen = SeenBook(stores)
+        self.recents = RecentBook(stores)
+        self.shares_version = 0  # grows with every change that others may see in the folders and rights of a mailbox
 
     def __len__(self) -> int:
         """How many views are held."""
@@ -81,6 +91,7 @@ class FolderRegistry:
                 unsubscribe()
                 self._locks.pop(folder_id, None)
                 raise
+            view.recent_uid = self.recents.boundary(folder_id, view.recent_uid)
             self._endings[folder_id] = self._doorbell.subscribe(folder_id, view.announce)
             unsubscribe()
             self._views[folder_id] = view
@@ -134,19 +145,61 @@ class FolderRegistry:
         for folder_id in list(self._views):
             self._drop(folder_id)
         self._folders.clear()
+        for timer in self._leaving.values():
+            timer.cancel()
+        self._leaving.clear()
+
+    # ------------------------------------------------------------------------------------------ mailboxes
+
+    async def mailbox(self, mailbox_id: int) -> Mailbox | None:
+        """Give a mailbox, as it was at most `MAILBOX_SECONDS` ago when it may be opened; None when there is none."""
+        now = asyncio.get_running_loop().time()
+        held = self._mailboxes.get(mailbox_id)
+        if held is not None and held[0] > now:
+            return held[1]
+        stores = self._stores
+
+        def unit(tx: Tx) -> list[Mailbox]:
+            return stores.accounts.mailboxes_by_id(tx, [mailbox_id])
+
+        found = await stores.database.read(unit, quick=True)
+        if len(self._mailboxes) >= MAX_MAILBOXES:
+            self._mailboxes.clear()
+        if not found or found[0].state is not MailboxState.ACTIVE:
+            self._mailboxes.pop(mailbox_id, None)
+            return found[0] if found else None
+        self._mailboxes[mailbox_id] = (now + MAILBOX_SECONDS, found[0])
+        return found[0]
+
+    def forget_mailboxes(self) -> None:
+        """Quotas or states changed: read mailboxes again at the next need."""
+        self._mailboxes.clear()
 
     # ------------------------------------------------------------------------------------------ folder lists
 
     def enter(self, mailbox_id: int) -> None:
         """A session of this mailbox begins."""
         self._present[mailbox_id] += 1
+        timer = self._leaving.pop(mailbox_id, None)
+        if timer is not None:
+            timer.cancel()
 
     def exit(self, mailbox_id: int) -> None:
-        """A session of this mailbox ended; the last one takes the folder list with it."""
+        """A session of this mailbox ended; the folder list leaves with the last one, after the grace period of views."""
         self._present[mailbox_id] -= 1
-        if self._present[mailbox_id] <= 0:
-            del self._present[mailbox_id]
-            self.forget_folders(mailbox_id)
+        if self._present[mailbox_id] > 0:
+            return
+        del self._present[mailbox_id]
+        if self._grace_seconds <= 0:
+            self._folders.pop(mailbox_id, None)
+        else:
+            loop = asyncio.get_running_loop()
+            self._leaving[mailbox_id] = loop.call_later(self._grace_seconds, self._left, mailbox_id)
+
+    def _left(self, mailbox_id: int) -> None:
+        """Nobody came back in time."""
+        self._leaving.pop(mailbox_id, None)
+        self._folders.pop(mailbox_id, None)
 
     async def read_folders(self, mailbox_id: int) -> dict[str, Folder]:
         """Read the folders of a mailbox with their counters as they are now, by name."""
@@ -155,8 +208,11 @@ class FolderRegistry:
         def unit(tx: Tx) -> list[Folder]:
             return stores.folders.of_mailbox(tx, mailbox_id)
 
-        found = {folder.name: folder for folder in await stores.database.read(unit)}
-        self._folders[mailbox_id] = found
+        return self.keep_folders(mailbox_id, await stores.database.read(unit, quick=True))
+
+    def keep_folders(self, mailbox_id: int, folders: Iterable[Folder]) -> dict[str, Folder]:
+        """Take the folders of a mailbox as they were just read; give them by name."""
+        self._folders[mailbox_id] = found = {folder.name: folder for folder in folders}
         return found
 
     async def find_folder(self, mailbox_id: int, name: str) -> Folder | None:
@@ -169,3 +225,13 @@ class FolderRegistry:
     def forget_folders(self, mailbox_id: int) -> None:
         """The folder list of a mailbox changed: read it again at the next need."""
         self._folders.pop(mailbox_id, None)
+        self.shares_version += 1
+        self._doorbell.ring_mailbox(MailboxNews(mailbox_id))
+
+    def rights_changed(self, folder_id: int) -> None:
+        """Somebody's rights in a folder changed: sessions look at theirs before they do or tell anything, idling ones now."""
+        self.shares_version += 1
+        self._doorbell.ring_mailbox(MailboxNews(EVERYONE))
+        view = self._views.get(folder_id)
+        if view is not None:
+            view.wake()

@@ -1,128 +1,149 @@
 """Text keys of SEARCH: header fields and decoded bodies, compared without case and accents.
 
-- FROM, TO, CC, BCC, SUBJECT, the Date header and a few HEADER fields come from the stored ENVELOPE: no body is read. What is
-  folded once is kept beside the view, within the cache budget.
-- Other HEADER keys, BODY and TEXT read contents by pieces of at most `chunk_messages` messages and `chunk_bytes` octets, each
-  matched in a worker thread; a body in the blob store is read whole there, one at a time per search.
-- Attachments are not text: only text/* parts are decoded, at most `TEXT_LIMIT` octets each.
+- FROM, TO, CC, BCC, SUBJECT, the Date header and a few HEADER fields come from the columns of `headcolumns.py`: no message is
+  read.
+- BODY and TEXT ask the full-text index (`textindex.py`) first; messages that it has not reached yet are read.
+- What is read goes by pieces of at most `chunk_messages` messages and `chunk_bytes` octets, each matched in a worker thread:
+  header blocks only for other HEADER keys; a body in the blob store is read whole there, one at a time.
+- The text of a message is what `documents.messagetext` gives: text and HTML parts, attachment names, PDF, CDA, IHE_XDM.ZIP.
 Called by `search.py` only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import date
 
+from mssante.documents.messagetext import message_text
+from mssante.model.headers import HeaderBlock
 from mssante.model.message import StoredMessage
-from mssante.protocol.imap.searchkeys import AllOf, AnyOf, DateKey, DateRelation, HeaderKey, NotKey, SearchKey, TextKey, TextPlace
-from mssante.protocol.mime.dates import parse_date
-from mssante.protocol.mime.headers import decode_words, parse_headers
-from mssante.protocol.mime.parameters import parameter
-from mssante.protocol.mime.scan import Part, scan
-from mssante.protocol.mime.sections import decode_part, decode_text
-from mssante.services.imap.session import Session
-from mssante.services.imap.view import Table
+from mssante.protocol.imap.collation import fold
+from mssante.protocol.imap.searchform import normal
+from mssante.protocol.imap.searchkeys import (
+    AllOf,
+    AnyOf,
+    DateKey,
+    DateRelation,
+    FuzzyKey,
+    HeaderKey,
+    NotKey,
+    SearchKey,
+    TextKey,
+    TextPlace,
+)
+from mssante.protocol.mime.headers import MAX_HEADER_BYTES, decode_words, parse_headers
+from mssante.services.imap.headcolumns import HEADER_LIMIT, columns
+from mssante.services.imap.session import ImapServices, Session
+from mssante.services.imap.textindex import text_matches
+from mssante.services.imap.view import FolderView, Table
 from mssante.storage.interfaces import BlobStore, Tx
 
-TEXT_LIMIT = 2 * 1024 * 1024
-_HEADER_LIMIT = 16_384
-_IN_ENVELOPE = {"FROM": "from", "TO": "to", "CC": "cc", "BCC": "bcc", "SUBJECT": "subject",
-                "MESSAGE-ID": "message-id", "IN-REPLY-TO": "in-reply-to", "DATE": "date"}
-_TOKEN = re.compile(rb"\(|\)|\"((?:[^\"\\]|\\.)*)\"|\{([0-9]+)\}\r\n|NIL", re.DOTALL)
-_MARKS = re.compile("[\u0300-\u036f]+")  # combining diacritical marks: what NFKD takes apart from Latin letters
-_FIELDS = ("date", "subject", "from", "sender", "reply-to", "to", "cc", "bcc", "in-reply-to", "message-id")
+FILE_SECONDS = 2.0  # for the attachments of one message
+_COLUMNS = {"FROM": "from", "TO": "to", "CC": "cc", "BCC": "bcc", "SUBJECT": "subject", "MESSAGE-ID": "message-id",
+            "IN-REPLY-TO": "in-reply-to", "DATE": "date"}
 
 
 def needs_content(key: SearchKey) -> int:
-    """Give how costly a key is: 0 from the view, 1 from envelopes, 2 from bodies."""
+    """Give how costly a key is: 0 from the view, 1 from columns, 2 from header blocks, 3 from bodies."""
     match key:
         case AllOf(keys):
             return max(map(needs_content, keys))
         case AnyOf(left, right):
             return max(needs_content(left), needs_content(right))
-        case NotKey(one):
+        case NotKey(one) | FuzzyKey(one):
             return needs_content(one)
         case TextKey(place):
-            return 2 if place in (TextPlace.BODY, TextPlace.TEXT) else 1
+            return 3 if place in (TextPlace.BODY, TextPlace.TEXT) else 1
         case HeaderKey(field):
-            return 1 if field.upper() in _IN_ENVELOPE else 2
+            return 1 if field.upper() in _COLUMNS else 2
         case DateKey(sent=True):
             return 1
     return 0
 
 
-def fold(text: str) -> str:
-    """Give a text without case and accents: two texts that read alike compare equal."""
-    if text.isascii():
-        return text.lower()
-    return _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
-
-
 class TextSearch:
     """Decides text keys for rows of one table."""
 
-    __slots__ = ("_session", "_table")
+    __slots__ = ("_session", "_table", "_view")
 
-    def __init__(self, session: Session, table: Table) -> None:
+    def __init__(self, session: Session, view: FolderView, table: Table) -> None:
         self._session = session
+        self._view = view
         self._table = table
 
     async def matching(self, key: TextKey | HeaderKey | DateKey, rows: Sequence[int]) -> list[int]:
         """Give the rows among `rows` that match."""
         if isinstance(key, DateKey):
-            return await self._by_words(rows, "date", lambda value, row: _sent(key, value, self._table.dates[row]))
-        name = key.place.value if isinstance(key, TextKey) else key.field.upper()
+            return await self._by_column(rows, "date", lambda value, row: _sent(key, value, self._table.dates[row]))
         wanted = fold(key.text)
-        if name in _IN_ENVELOPE and name not in ("BODY", "TEXT"):
-            # An empty text asks that the field be there (RFC 9051 §6.4.4 HEADER).
-            return await self._by_words(rows, _IN_ENVELOPE[name], lambda value, _: bool(value) and wanted in value)
-        return await self._by_contents(rows, _matcher(key, wanted))
+        if isinstance(key, HeaderKey):
+            name = _COLUMNS.get(key.field.upper(), "")
+            if not name:
+                return await self._by_headers(rows, key.field.encode("utf-8", "replace").lower(), wanted)
+        elif key.place in (TextPlace.BODY, TextPlace.TEXT):
+            found, rest = await text_matches(self._session, self._view, self._table, rows, key)
+            return sorted(found + await self._by_contents(rest, key)) if rest else found
+        else:
+            name = _COLUMNS[key.place.value]
+        # An empty text asks that the field be there (RFC 9051 §6.4.4 HEADER).
+        return await self._by_column(rows, name, lambda value, _: bool(value) and wanted in value)
 
-    # ------------------------------------------------------------------------------------------ envelopes
+    async def _by_column(self, rows: Sequence[int], name: str, test: Callable[[str, int], bool]) -> list[int]:
+        """Test one folded field of each row."""
+        ids = self._table.message_ids
+        (column,) = await columns(self._session, self._view, [ids[row] for row in rows], (name,))
+        value_of = column.get
+        return [row for row in rows if test(value_of(ids[row], ""), row)]
 
-    async def _by_words(self, rows: Sequence[int], field: str, test: Callable[[str, int], bool]) -> list[int]:
-        """Test one folded field of each row; fields not held are read and folded by pieces."""
-        view, _ = self._session.opened()
-        held, ids = view.cache.words, self._table.message_ids
-        found = [row for row in rows if ids[row] in held and test(held[ids[row]].get(field, ""), row)]
-        absent = [row for row in rows if ids[row] not in held]
-        size = self._session.services.settings.chunk_messages
-        for start in range(0, len(absent), size):
-            part = absent[start:start + size]
-            words = await self._words([ids[row] for row in part])
-            view.cache.keep_words(words)
-            found += [row for row in part if test(words.get(ids[row], {}).get(field, ""), row)]
+    async def _by_headers(self, rows: Sequence[int], name: bytes, wanted: str) -> list[int]:
+        """Test one header field, reading header blocks by pieces."""
+        services, ids = self._session.services, self._table.message_ids
+        sizes = [min(size, MAX_HEADER_BYTES) for size in self._table.sizes]
+        found: list[int] = []
+        loop = asyncio.get_running_loop()
+        done = 0
+        for part in _pieces(rows, sizes, services.settings.chunk_messages, services.settings.chunk_bytes):
+            self._session.progress(done, len(rows))
+            done += len(part)
+            blocks = await self._blocks([ids[row] for row in part])
+            good = await loop.run_in_executor(services.executor, _test_headers, blocks, services.stores.blobs, name, wanted)
+            found += [row for row in part if ids[row] in good]
         return found
 
-    async def _words(self, ids: Sequence[int]) -> dict[int, dict[str, str]]:
-        contents = await self._read(ids, with_body=False)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._session.services.executor, _fold_envelopes, contents)
-
-    async def _read(self, ids: Sequence[int], *, with_body: bool) -> list[StoredMessage]:
+    async def _blocks(self, ids: Sequence[int]) -> list[HeaderBlock]:
         stores = self._session.services.stores
-        wanted = list(dict.fromkeys(ids))
 
-        def unit(tx: Tx) -> list[StoredMessage]:
-            return stores.messages.contents(tx, wanted, with_body=with_body)
+        def unit(tx: Tx) -> list[HeaderBlock]:
+            return stores.messages.header_blocks(tx, ids)
 
         return await stores.database.read(unit)
 
     # ------------------------------------------------------------------------------------------ contents
 
-    async def _by_contents(self, rows: Sequence[int], test: Callable[[bytes, bytes], bool]) -> list[int]:
+    async def _by_contents(self, rows: Sequence[int], key: TextKey) -> list[int]:
         """Test whole messages by pieces."""
+        test = _Test(normal(key.text), key.place is TextPlace.TEXT, self._session.services)
         services, ids, sizes = self._session.services, self._table.message_ids, self._table.sizes
         found: list[int] = []
         loop = asyncio.get_running_loop()
+        done = 0
         for part in _pieces(rows, sizes, services.settings.chunk_messages, services.settings.chunk_bytes):
-            contents = await self._read([ids[row] for row in part], with_body=True)
-            good = await loop.run_in_executor(services.executor, _test, contents, services.stores.blobs, test)
+            self._session.progress(done, len(rows))
+            done += len(part)
+            contents = await self._read([ids[row] for row in part])
+            good = await loop.run_in_executor(services.executor, test.matching, contents)
             found += [row for row in part if ids[row] in good]
         return found
+
+    async def _read(self, ids: Sequence[int]) -> list[StoredMessage]:
+        stores = self._session.services.stores
+        wanted = list(dict.fromkeys(ids))
+
+        def unit(tx: Tx) -> list[StoredMessage]:
+            return stores.messages.contents(tx, wanted, with_body=True)
+
+        return await stores.database.read(unit)
 
 
 def _pieces(rows: Sequence[int], sizes: Sequence[int], messages: int, octets: int) -> list[list[int]]:
@@ -138,64 +159,41 @@ def _pieces(rows: Sequence[int], sizes: Sequence[int], messages: int, octets: in
     return out
 
 
-def _test(contents: Sequence[StoredMessage], blobs: BlobStore, test: Callable[[bytes, bytes], bool]) -> set[int]:
-    """Give the ids of the messages that match (worker thread)."""
+class _Test:
+    """One text looked for in contents (worker thread). Files get little time here: the indexer gives them more."""
+
+    __slots__ = ("_blobs", "_clock", "_head", "_pdf", "_wanted")
+
+    def __init__(self, wanted: str, head: bool, services: ImapServices) -> None:
+        self._wanted = wanted
+        self._head = head
+        self._blobs = services.stores.blobs
+        self._clock = services.clock
+        self._pdf = services.texts is not None  # without an index every search would read every PDF again
+
+    def matching(self, contents: Sequence[StoredMessage]) -> set[int]:
+        """Give the ids of the messages that match."""
+        found: set[int] = set()
+        for content in contents:
+            body = content.inline if content.inline is not None else self._blobs.read(content.blob or "")
+            until = self._clock.monotonic() + FILE_SECONDS
+            text = message_text(content.prefix, body, pdf=self._pdf, spent=lambda until=until: self._clock.monotonic() > until)  # type: ignore[misc]
+            if self._wanted in text.body or (self._head and self._wanted in text.head):
+                found.add(content.id)
+        return found
+
+
+def _test_headers(blocks: Sequence[HeaderBlock], blobs: BlobStore, name: bytes, wanted: str) -> set[int]:
+    """Give the ids of the messages with this text in a field of this name (worker thread)."""
     found: set[int] = set()
-    for content in contents:
-        body = content.inline if content.inline is not None else blobs.read(content.blob or "")
-        if test(content.prefix, body):
-            found.add(content.id)
+    for block in blocks:
+        raw = block.inline
+        if raw is None:
+            raw = blobs.read(block.blob or "", 0, min(block.size, MAX_HEADER_BYTES))
+        headers = parse_headers(raw).after(parse_headers(block.prefix))
+        if any(wanted in fold(decode_words(value, HEADER_LIMIT)) for value in headers.all(name)):
+            found.add(block.id)
     return found
-
-
-def _matcher(key: TextKey | HeaderKey, wanted: str) -> Callable[[bytes, bytes], bool]:
-    """Give the test of a message for a key."""
-    if isinstance(key, HeaderKey):
-        name = key.field.encode("utf-8", "replace").lower()
-        return lambda prefix, body: _in_header(prefix, body, name, wanted)
-    if key.place is TextPlace.BODY:
-        return lambda prefix, body: _in_body(scan(body), body, wanted)
-    return lambda prefix, body: _in_text(prefix, body, wanted)
-
-
-def _in_header(prefix: bytes, body: bytes, name: bytes, wanted: str) -> bool:
-    headers = scan(body).headers.after(parse_headers(prefix))
-    return any(wanted in fold(decode_words(value, _HEADER_LIMIT)) for value in headers.all(name))
-
-
-def _in_text(prefix: bytes, body: bytes, wanted: str) -> bool:
-    """TEXT: any header line, or the body."""
-    root = scan(body)
-    headers = root.headers.after(parse_headers(prefix))
-    for name, value in headers.fields:
-        line = name + b": " + value.strip()
-        if wanted in fold(decode_words(line, _HEADER_LIMIT)):
-            return True
-    return _in_body(root, body, wanted)
-
-
-def _in_body(root: Part, body: bytes, wanted: str) -> bool:
-    """Look into every text part, decoded; the headers of embedded messages count as body (RFC 9051 §6.4.4)."""
-    pending = [root]
-    while pending:
-        part = pending.pop()
-        pending.extend(part.children)
-        if part.message is not None:
-            header = bytes(body[part.message.header_start:part.message.body_start])
-            if wanted in fold(decode_words(header, _HEADER_LIMIT)):
-                return True
-            pending.append(part.message)
-        elif not part.children and part.media.type == b"text" and wanted in _part_text(part, body):
-            return True
-    return False
-
-
-def _part_text(part: Part, body: bytes) -> str:
-    data = bytes(body[part.body_start:min(part.body_end, part.body_start + 2 * TEXT_LIMIT)])
-    decoded = decode_part(data, part.headers.get(b"content-transfer-encoding") or b"", limit=TEXT_LIMIT)
-    text = fold(decode_text(data if decoded is None else decoded, parameter(part.media.parameters, b"charset")))
-    # A text broken over lines still reads as one (format=flowed, folded paragraphs): line ends count as a space.
-    return text.replace("\r\n", " ").replace("\n", " ")
 
 
 def _sent(key: DateKey, value: str, internal: int) -> bool:
@@ -207,72 +205,3 @@ def _sent(key: DateKey, value: str, internal: int) -> bool:
         case DateRelation.SINCE:
             return day >= key.day
     return day == key.day
-
-
-# ---------------------------------------------------------------------------------------------- ENVELOPE
-
-
-def _fold_envelopes(contents: Sequence[StoredMessage]) -> dict[int, dict[str, str]]:
-    """Give the folded fields of each message (worker thread)."""
-    return {content.id: envelope_words(content.envelope) for content in contents}
-
-
-def envelope_words(envelope: bytes) -> dict[str, str]:
-    """Give the folded text of each field that an encoded ENVELOPE holds; absent ones are left out.
-
-    Addresses read `name <local@domain>`; `date` is the day as written, `2026-01-31`, when it can be read.
-    """
-    fields = _read(envelope)
-    out: dict[str, str] = {}
-    for name, value in zip(_FIELDS, fields, strict=False):
-        if isinstance(value, list):
-            text = ", ".join([_address(entry) for entry in value if isinstance(entry, list)])
-        elif not isinstance(value, bytes):
-            continue
-        elif name == "date":
-            text = _day(value)
-        else:
-            text = fold(decode_words(value, _HEADER_LIMIT))
-        if text:
-            out[name] = text
-    return out
-
-
-def _day(value: bytes) -> str:
-    """Give the day of a Date value in its own zone."""
-    instant = parse_date(value.rsplit(b" ", 1)[0] + b" +0000" if value[-5:-4] in b"+-" else value)
-    return instant.date().isoformat() if instant is not None else ""
-
-
-def _address(entry: list[object]) -> str:
-    texts = [part if isinstance(part, bytes) else b"" for part in entry[:4]] + [b""] * (4 - len(entry))
-    name, _, local, domain = texts
-    text = fold(decode_words(name, _HEADER_LIMIT))
-    return text + " <" + fold((local + b"@" + domain).decode("utf-8", "replace")) + ">"
-
-
-def _read(encoded: bytes) -> list[object]:
-    """Read the nested lists of an ENVELOPE that our own scanner wrote: bytes, None or lists."""
-    root: list[object] = []
-    stack = [root]
-    at = 0
-    while (found := _TOKEN.search(encoded, at)) is not None and len(stack) < 10:
-        at = found.end()
-        token = found[0]
-        if token == b"(":
-            inner: list[object] = []
-            stack[-1].append(inner)
-            stack.append(inner)
-        elif token == b")":
-            if len(stack) > 1:
-                stack.pop()
-        elif found[2] is not None:
-            end = at + int(found[2])
-            stack[-1].append(encoded[at:end])
-            at = end
-        elif found[1] is not None:
-            stack[-1].append(re.sub(rb"\\(.)", rb"\1", found[1]) if b"\\" in found[1] else found[1])
-        else:
-            stack[-1].append(None)
-    whole = root[0] if root else []
-    return whole if isinstance(whole, list) else []

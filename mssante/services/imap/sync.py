@@ -8,10 +8,14 @@ Called through `dispatch.py`; IDLE is driven by the endpoint with `idle_updates`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mssante.model.message import Flags
 from mssante.protocol.imap import encode
 from mssante.protocol.imap.values import Check, Completion, Expunge, Noop
 from mssante.services.imap.flagging import expunge_uids
+from mssante.services.imap.following import refresh_while_idle
+from mssante.services.imap.messagelimit import bounded_uids, stopped
 from mssante.services.imap.session import Answer, Session
 
 
@@ -23,19 +27,26 @@ async def noop(session: Session, value: Noop | Check) -> Answer:
 async def expunge(session: Session, value: Expunge) -> Answer:
     """Remove messages flagged `\\Deleted`; the updates tell their numbers."""
     view, _ = session.writable()
-    code = b""
+    session.require("e")
+    code = stop = b""
+    uids: Sequence[int]
     if value.uids is None:
         uids = [uid for uid, mask in zip(view.uids, view.table.flags, strict=True) if mask & Flags.DELETED]
     else:
         picked = session.pick(value.uids, uid=True)
         table = picked.table
         uids = [table.uids[row] for row in picked.rows if table.flags[row] & Flags.DELETED]
+        uids, stop = bounded_uids(session, uids)
     # The store looks at `\\Deleted` again: what someone has just undeleted stays.
     if uids and await expunge_uids(session, uids):
         code = encode.code_number("HIGHESTMODSEQ", view.highest_modseq) if session.wire.condstore else b""
-    return Answer(completion=Completion(text="EXPUNGE completed", code=code))
+    answer = Answer(completion=Completion(text="EXPUNGE completed", code=code))
+    stopped(answer, stop)
+    return answer
 
 
 def idle_updates(session: Session) -> bytes:
     """Give what an idling client must be told now, may be nothing."""
-    return b"".join(session.updates(expunges=True))
+    if session.contexts:
+        refresh_while_idle(session)
+    return b"".join(session.updates(expunges=True)) if session.sure() else b""

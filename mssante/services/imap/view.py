@@ -7,6 +7,7 @@
 - A change log lets each cursor compute its own untagged responses; it is cut when every cursor has passed.
 - Changes are applied whatever their order or repetition: a row older than what is known is ignored, an expunged UID never
   comes back.
+- Keywords that were met since somebody opened the folder are kept once (`words`), up to `MAX_WORDS`.
 - Encoded answers are kept beside, within the byte budget of the registry (`ViewCache`).
 - Never here: SQL, sockets, response texts. Used by `services/imap/*` on the event loop's thread only.
 """
@@ -27,9 +28,10 @@ from mssante.storage.interfaces import Stores, Tx
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the change log. origin: the cursor whose own command made it and already told its client."""
+    """One entry of the change log: what happened after modseq `since`. origin: the cursor whose own command made it and already
+    told its client."""
 
-    modseq: int
+    since: int
     changed: tuple[int, ...]
     expunged: tuple[int, ...]
     origin: object | None = None
@@ -54,12 +56,14 @@ class Cursor:
 class Updates:
     """What a client must be told, in this order: expunged sequence numbers, then exists, then flags.
 
-    expunged: numbers as they must be sent one after the other; exists: None when unchanged; flagged: (number, row index).
+    expunged: numbers as they must be sent one after the other; exists: None when unchanged; flagged: (number, row index);
+    vanished: the UIDs of what was expunged, in order, for clients that are told those (RFC 7162 §3.2.10).
     """
 
     expunged: tuple[int, ...] = ()
     exists: int | None = None
     flagged: tuple[tuple[int, int], ...] = ()
+    vanished: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         """False when there is nothing to tell."""
@@ -67,15 +71,18 @@ class Updates:
 
 
 _NOTHING = Updates()
+MAX_WORDS = 200  # keywords of a folder that clients are told of
+QUICK_CHANGES = 32  # units whose changes are read without a thread (docs/adr/0012)
 
 
 class Table:
     """The rows as columns, in UID order. Rows are appended and re-flagged in place; an expunge makes another table.
 
-    dates: seconds since 1970. A command keeps the table it began with while it waits: its row indexes stay right.
+    dates, saved: seconds since 1970 (saved 0: not known). A command keeps the table it began with while it waits: its row
+    indexes stay right.
     """
 
-    __slots__ = ("dates", "flags", "message_ids", "modseqs", "sizes", "uids")
+    __slots__ = ("dates", "flags", "message_ids", "modseqs", "saved", "sizes", "uids")
 
     def __init__(self, rows: Sequence[FolderRow]) -> None:
         self.uids = array("I", [row.uid for row in rows])
@@ -84,6 +91,7 @@ class Table:
         self.sizes = array("Q", [row.size for row in rows])
         self.message_ids = array("Q", [row.message_id for row in rows])
         self.dates = array("q", [int(row.internal_date.timestamp()) for row in rows])
+        self.saved = array("q", [row.saved_at for row in rows])
 
     def append(self, row: FolderRow) -> None:
         """Add one row; its UID is above all others."""
@@ -93,6 +101,7 @@ class Table:
         self.sizes.append(row.size)
         self.message_ids.append(row.message_id)
         self.dates.append(int(row.internal_date.timestamp()))
+        self.saved.append(row.saved_at)
 
     def index_of(self, uid: int) -> int:
         """Give the row index of a UID, or -1 when it is not here."""
@@ -115,7 +124,8 @@ class FolderView:
     """Rows of one folder as arrays, its change log, its cursors and its encoded answers."""
 
     __slots__ = ("_listeners", "_lock", "_log", "_log_base", "_notify_scheduled", "_own", "_task", "announced", "cache",
-                 "cursors", "folder_id", "gone", "highest_modseq", "keywords", "stores", "table", "uidnext", "uidvalidity")
+                 "cursors", "folder_id", "gone", "highest_modseq", "keywords", "recent_uid", "seen_private", "stores", "table",
+                 "uidnext", "uidvalidity", "words")
 
     def __init__(self, stores: Stores, folder: Folder, rows: Sequence[FolderRow], cache: ViewCache) -> None:
         self.stores = stores
@@ -125,6 +135,8 @@ class FolderView:
         self.highest_modseq = folder.highest_modseq
         self.announced = folder.highest_modseq
         self.gone = False
+        self.seen_private = folder.seen_private  # each reader has its own `\\Seen` (services/imap/seen.py)
+        self.recent_uid = folder.recent_uid  # the first UID that no client was told of as `\\Recent` (services/imap/recent.py)
         self.cache = cache
         self.cursors: set[Cursor] = set()
         self._listeners: dict[Cursor, Callable[[], None]] = {}
@@ -135,6 +147,7 @@ class FolderView:
         self._task: asyncio.Task[None] | None = None
         self._notify_scheduled = False
         self.keywords: dict[int, str] = {row.uid: row.keywords for row in rows if row.keywords}
+        self.words: dict[str, None] = {}  # keywords, in the order in which they were met
         self.table = Table(rows)
 
     @property
@@ -146,6 +159,10 @@ class FolderView:
 
     def attach(self) -> Cursor:
         """Open the view for one session: its client is about to be told everything as it is now."""
+        if not self.cursors:  # nobody was told of those that are not in use any more
+            self.words = {}
+            for text in set(self.keywords.values()):
+                self._learn(text)
         cursor = Cursor(self.uids, self._log_base + len(self._log))
         self.cursors.add(cursor)
         return cursor
@@ -172,6 +189,14 @@ class FolderView:
         """Give the row index of a UID, or -1 when it is not in the folder any more."""
         return self.table.index_of(uid)
 
+    def told(self, cursor: Cursor) -> int:
+        """Give the modseq up to which the client was told of every expunge; that of the view when it knows all."""
+        if cursor.uids is not self.uids:
+            for entry in self._log[cursor.expunged_at - self._log_base:]:
+                if entry.expunged:
+                    return entry.since
+        return self.highest_modseq
+
     def number_of(self, cursor: Cursor, uid: int) -> int:
         """Give the sequence number that the client knows for a UID, or 0 when it knows none."""
         index = bisect_left(cursor.uids, uid, 0, cursor.count)
@@ -186,11 +211,13 @@ class FolderView:
         if cursor.flags_at == position and cursor.expunged_at == position and self.is_current(cursor):
             return _NOTHING
         expunged: tuple[int, ...] = ()
+        vanished: tuple[int, ...] = ()
         if cursor.uids is not self.uids and expunges:
             gone = {uid for entry in self._log[cursor.expunged_at - self._log_base:] for uid in entry.expunged}
-            numbers = [self.number_of(cursor, uid) for uid in gone]
+            known = sorted((number, uid) for uid in gone if (number := self.number_of(cursor, uid)))
+            vanished = tuple(uid for _, uid in known)
             # Highest first: the numbers below stay what they were (RFC 9051 §7.5.1).
-            expunged = tuple(sorted((number for number in numbers if number), reverse=True))
+            expunged = tuple(number for number, _ in reversed(known))
             cursor.count -= len(expunged)
             cursor.uids = self.uids
         if cursor.uids is self.uids:
@@ -201,7 +228,7 @@ class FolderView:
         if cursor.uids is self.uids and cursor.count != len(self.uids):
             cursor.count = exists = len(self.uids)
         self._trim()
-        return Updates(expunged, exists, flagged)
+        return Updates(expunged, exists, flagged, vanished)
 
     def _flagged(self, cursor: Cursor) -> tuple[tuple[int, int], ...]:
         """Give (number, row index) of the messages known to the client whose flags changed since it was told."""
@@ -254,7 +281,7 @@ class FolderView:
                 return messages.snapshot(tx, folder_id)
 
         try:
-            found = await self.stores.database.read(unit)
+            found = await self.stores.database.read(unit, quick=wanted - since <= QUICK_CHANGES)
         except LookupError:
             self.gone = True
             self.wake()
@@ -271,20 +298,23 @@ class FolderView:
         return FolderChanges(
             folder.highest_modseq, folder.uidnext,
             tuple(row for row in rows if row.modseq > self.highest_modseq or row.uid >= self.uidnext),
-            tuple(uid for uid in self.uids if uid not in live))
+            tuple(uid for uid in self.uids if uid not in live), folder.seen_private)
 
     def apply(self, changes: FolderChanges, *, origin: object | None = None) -> None:
         """Bring rows up to date and log the change; safe with old or repeated changes.
 
         origin: the cursor whose command made the change, which reports it to its client itself.
         """
+        since = self.highest_modseq
+        if changes.seen_private is not None:
+            self.seen_private = changes.seen_private
         expunged = self._remove(changes.expunged)
         changed = self._put(changes.rows)
         self.highest_modseq = max(self.highest_modseq, changes.highest_modseq)
         self.uidnext = max(self.uidnext, changes.uidnext)
         if self.cursors and (changed or expunged):
             changed = self._log_own(changed)
-            self._log.append(Change(changes.highest_modseq, changed, expunged, origin))
+            self._log.append(Change(since, changed, expunged, origin))
         self.wake()
 
     def _log_own(self, changed: tuple[int, ...]) -> tuple[int, ...]:
@@ -292,7 +322,7 @@ class FolderView:
         own, self._own = self._own, {}
         for modseq, origin in own.items():
             mine = {uid for uid in changed if self.table.modseqs[self.index_of(uid)] == modseq}
-            self._log.append(Change(modseq, tuple(mine), (), origin))
+            self._log.append(Change(modseq - 1, tuple(mine), (), origin))
             changed = tuple(uid for uid in changed if uid not in mine)
             if modseq > self.highest_modseq:
                 self._own[modseq] = origin
@@ -333,8 +363,14 @@ class FolderView:
     def _keep_keywords(self, row: FolderRow) -> None:
         if row.keywords:
             self.keywords[row.uid] = row.keywords
+            self._learn(row.keywords)
         else:
             self.keywords.pop(row.uid, None)
+
+    def _learn(self, text: str) -> None:
+        """Keywords of a message: remember those that are new."""
+        if len(self.words) < MAX_WORDS:
+            self.words.update(dict.fromkeys(text.split(" ")))
 
     def applied(self, modseq: int, *, rows: Sequence[FolderRow] = (), expunged: Sequence[int] = (),
                 origin: object | None = None) -> bool:

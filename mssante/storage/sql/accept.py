@@ -26,7 +26,8 @@ _MESSAGE = InsertRows(message, [
     "id", "trace_id", "received_at", "body_size", "sha256", "blob", "header_size", "received_count", "header_message_id",
     "in_reply_to", "from_address", "subject", "header_date", "prefix", "imap_envelope", "imap_bodystructure", "body"])
 _FOLDER_MESSAGE = InsertRows(folder_message, [
-    "folder_id", "uid", "message_id", "modseq", "flags", "keywords", "internal_date", "size", "expunged"])
+    "folder_id", "uid", "message_id", "modseq", "flags", "keywords", "internal_date", "size", "expunged",
+    "saved_at"])
 _QUEUE_MESSAGE = InsertRows(queue_message, [
     "id", "message_id", "trace_id", "sender", "size", "created_at", "expires_at", "ret", "envid", "smtputf8"])
 _QUEUE_RECIPIENT = InsertRows(queue_recipient, [
@@ -184,7 +185,7 @@ def _file(tx: Transaction, items: Sequence[Acceptance], first_id: int,
             uid = following[filing.folder_id]
             following[filing.folder_id] = uid + 1
             flat += (filing.folder_id, uid, first_id + offset, place[1], filing.flags, filing.keywords,
-                     micros(filing.internal_date or new.received_at), size, 0)
+                     micros(filing.internal_date or new.received_at), size, 0, micros(new.received_at))
             filed.append(Filed(filing.folder_id, uid, place[1]))
         queue_id, recipient_ids = queued[offset]
         results.append(Accepted(first_id + offset, tuple(filed), tuple(missing), queue_id, recipient_ids))

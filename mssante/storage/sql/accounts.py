@@ -7,19 +7,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.storage.interfaces import Account, NewMailbox
+from mssante.storage.sql.annotations import forget_account_tx
 from mssante.storage.sql.folders import FIRST_FOLDERS, insert_folders_tx
 from mssante.storage.sql.tables import account, delegation, mailbox
 from mssante.storage.sql.transaction import InsertRows, Statement, Transaction
 from mssante.storage.sql.values import micros
 
 _M = mailbox.c
-_MAILBOX_COLUMNS = (_M.id, _M.address, _M.type, _M.state, _M.inbox_id, _M.quota_bytes, _M.holder_id, _M.display_name)
+_MAILBOX_COLUMNS = (_M.id, _M.address, _M.type, _M.state, _M.inbox_id, _M.quota_bytes, _M.holder_id, _M.display_name,
+                    _M.quota_messages)
 _INSERT_MAILBOX = InsertRows(mailbox, [
     "id", "address", "type", "state", "inbox_id", "quota_bytes", "holder_id", "display_name", "created_at"])
 _BY_ADDRESS = Statement(select(*_MAILBOX_COLUMNS).where(_M.address.in_(bindparam("p_keys", expanding=True)))
@@ -27,18 +30,21 @@ _BY_ADDRESS = Statement(select(*_MAILBOX_COLUMNS).where(_M.address.in_(bindparam
 _BY_ID = Statement(select(*_MAILBOX_COLUMNS).where(_M.id.in_(bindparam("p_ids", expanding=True))).order_by(_M.id))
 _LIST = Statement(select(*_MAILBOX_COLUMNS).where(_M.address > bindparam("p_after")).order_by(_M.address)
                   .limit(bindparam("p_limit")))
+_SET_QUOTA = Statement(update(mailbox).where(_M.address == bindparam("p_address")).values(
+    quota_bytes=bindparam("p_octets"), quota_messages=bindparam("p_messages")))
 _SET_STATE = Statement(update(mailbox).where(_M.address == bindparam("p_address")).values(state=bindparam("p_state")))
 
 _A = account.c
-_ACCOUNT_COLUMNS = (_A.id, _A.login, _A.secret_hash, _A.enabled)
-_INSERT_ACCOUNT = InsertRows(account, ["id", "login", "secret_hash", "enabled"])
+_ACCOUNT_COLUMNS = (_A.id, _A.login, _A.secret_hash, _A.enabled, _A.scram)
+_INSERT_ACCOUNT = InsertRows(account, ["id", "login", "secret_hash", "enabled", "scram"])
 _INSERT_DELEGATION = InsertRows(delegation, ["account_id", "mailbox_id", "position"])
 _LOGINS = Statement(select(_A.login).where(_A.login.in_(bindparam("p_keys", expanding=True))))
 _WITH_MAILBOXES = select(*_ACCOUNT_COLUMNS, delegation.c.mailbox_id).select_from(
     account.outerjoin(delegation, delegation.c.account_id == _A.id)).order_by(_A.login, delegation.c.position)
 _BY_LOGIN = Statement(_WITH_MAILBOXES.where(_A.login == bindparam("p_login")))
 _ALL_ACCOUNTS = Statement(_WITH_MAILBOXES)
-_SET_SECRET = Statement(update(account).where(_A.login == bindparam("p_login")).values(secret_hash=bindparam("p_secret")))
+_SET_SECRET = Statement(update(account).where(_A.login == bindparam("p_login")).values(
+    secret_hash=bindparam("p_secret"), scram=bindparam("p_scram")))
 _SET_ENABLED = Statement(update(account).where(_A.login == bindparam("p_login")).values(enabled=bindparam("p_enabled")))
 _DELETE_DELEGATIONS = Statement(delete(delegation).where(
     delegation.c.account_id.in_(select(_A.id).where(_A.login == bindparam("p_login")).scalar_subquery())))
@@ -90,9 +96,16 @@ class SqlAccountStore:
         """Change the state; give False when there is no such mailbox."""
         return tx.change(_SET_STATE, p_address=address.lower(), p_state=state.value) > 0
 
-    def create_accounts(self, tx: Transaction, accounts: Sequence[tuple[str, str, tuple[int, ...]]]) -> list[Account]:
-        """Create (login, secret hash, mailbox ids). Raises ValueError naming the first login that exists or comes twice,
-        LookupError when a mailbox does not exist."""
+    def set_quota(self, tx: Transaction, address: str, *, octets: int, messages: int) -> bool:
+        """Set both quotas, 0 for none; give False when there is no such mailbox."""
+        return tx.change(_SET_QUOTA, p_address=address.lower(), p_octets=octets, p_messages=messages) > 0
+
+    def create_accounts(self, tx: Transaction, accounts: Sequence[tuple[str, str, tuple[int, ...]]],
+                        scram: Mapping[str, str] | None = None) -> list[Account]:
+        """Create (login, secret hash, mailbox ids), with SCRAM verifiers by lower-case login.
+
+        Raises ValueError naming the first login that exists or comes twice, LookupError when a mailbox does not exist.
+        """
         if not accounts:
             return []
         logins = [login.lower() for login, _, _ in accounts]
@@ -106,8 +119,9 @@ class SqlAccountStore:
         created: list[Account] = []
         for offset, (_, secret_hash, ids) in enumerate(accounts):
             unique = tuple(dict.fromkeys(ids))
-            created.append(Account(first_id + offset, logins[offset], secret_hash, True, unique))
-            flat += (first_id + offset, logins[offset], secret_hash, 1)
+            verifier = scram.get(logins[offset], "") if scram else ""
+            created.append(Account(first_id + offset, logins[offset], secret_hash, True, unique, verifier))
+            flat += (first_id + offset, logins[offset], secret_hash, 1, verifier)
             for position, mailbox_id in enumerate(unique):
                 links += (first_id + offset, mailbox_id, position)
         _INSERT_ACCOUNT.run(tx, flat)
@@ -124,13 +138,13 @@ class SqlAccountStore:
         return _accounts(tx.rows(_ALL_ACCOUNTS))
 
     def update_account(self, tx: Transaction, login: str, *, secret_hash: str | None = None,
-                       enabled: bool | None = None) -> bool:
-        """Change secret or state; give False when there is no such login."""
+                       enabled: bool | None = None, scram: str = "") -> bool:
+        """Change secret (and its SCRAM verifier) or state; give False when there is no such login."""
         key = login.lower()
         if tx.one(_LOGINS, p_keys=[key]) is None:
             return False
         if secret_hash is not None:
-            tx.change(_SET_SECRET, p_login=key, p_secret=secret_hash)
+            tx.change(_SET_SECRET, p_login=key, p_secret=secret_hash, p_scram=scram)
         if enabled is not None:
             tx.change(_SET_ENABLED, p_login=key, p_enabled=int(enabled))
         return True
@@ -138,6 +152,7 @@ class SqlAccountStore:
     def delete_account(self, tx: Transaction, login: str) -> bool:
         """Remove a login (its mailboxes stay); give False when there is no such login."""
         tx.change(_DELETE_DELEGATIONS, p_login=login.lower())
+        forget_account_tx(tx, login.lower())
         return tx.change(_DELETE_ACCOUNT, p_login=login.lower()) > 0
 
 
@@ -149,17 +164,17 @@ def _refuse_known(wanted: Sequence[str], known: set[str]) -> None:
         seen.add(key)
 
 
-def _mailbox(row: tuple[int, str, str, str, int, int, str, str]) -> Mailbox:
-    row_id, address, kind, state, inbox_id, quota_bytes, holder_id, display_name = row
-    return Mailbox(row_id, address, MailboxType(kind), MailboxState(state), inbox_id, quota_bytes, holder_id, display_name)
+def _mailbox(row: Sequence[Any]) -> Mailbox:
+    row_id, address, kind, state, *rest = row
+    return Mailbox(row_id, address, MailboxType(kind), MailboxState(state), *rest)
 
 
-def _accounts(rows: Sequence[tuple[int, str, str, int, int | None]]) -> list[Account]:
+def _accounts(rows: Sequence[tuple[int, str, str, int, str, int | None]]) -> list[Account]:
     """Give accounts of joined rows that come together, in order."""
-    found: dict[int, tuple[str, str, bool, list[int]]] = {}
-    for row_id, login, secret_hash, enabled, mailbox_id in rows:
-        known = found.setdefault(row_id, (login, secret_hash, bool(enabled), []))
+    found: dict[int, tuple[str, str, bool, str, list[int]]] = {}
+    for row_id, login, secret_hash, enabled, scram, mailbox_id in rows:
+        known = found.setdefault(row_id, (login, secret_hash, bool(enabled), scram, []))
         if mailbox_id is not None:
-            known[3].append(mailbox_id)
-    return [Account(row_id, login, secret_hash, enabled, tuple(ids))
-            for row_id, (login, secret_hash, enabled, ids) in found.items()]
+            known[4].append(mailbox_id)
+    return [Account(row_id, login, secret_hash, enabled, tuple(ids), scram)
+            for row_id, (login, secret_hash, enabled, scram, ids) in found.items()]

@@ -7,7 +7,8 @@
 - Any other failure of COMMIT, and any failure of the disk, stops the database for good: after a failed sync nothing
   tells what is on disk (RELIABILITY §1), so the process must stop and replay. `on_fatal` is called from the writer thread.
 - A unit may be run twice (alone, after its common run failed): it changes nothing but the database.
-- Never awaits inside a transaction; never runs a unit on the event loop's thread.
+- Never awaits inside a transaction. Units run on database threads; only a `quick` read of an engine inside this process
+  runs on the event loop's thread (docs/adr/0012).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mssante.errors import MssFault, OperatorFault, StorageFull
 from mssante.storage.sql.engine import Failure, StorageEngine, is_driver_error
@@ -68,6 +69,7 @@ class SqlDatabase:
         self._closing = threading.Lock()
         writing = Transaction(engine.connect())
         reading = [Transaction(engine.connect()) for _ in range(readers)]
+        self._quick = Transaction(engine.connect(wait=False)) if engine.in_process else None
         self._writer = threading.Thread(target=self._write_loop, args=(writing,), name="db-writer", daemon=True)
         self._readers = [threading.Thread(target=self._read_loop, args=(tx,), name=f"db-reader-{number}", daemon=True)
                          for number, tx in enumerate(reading)]
@@ -76,8 +78,19 @@ class SqlDatabase:
 
     # ------------------------------------------------------------ callers (event loop)
 
-    async def read(self, unit: Callable[[Any], T]) -> T:
-        """Run `unit` on a reader with one snapshot. Raises what `unit` raises, or OperatorFault."""
+    async def read(self, unit: Callable[[Any], T], *, quick: bool = False) -> T:
+        """Run `unit` on a reader with one snapshot. Raises what `unit` raises, or OperatorFault.
+
+        quick: it reads a few rows by key; it then runs at once, without a thread, where the engine allows it.
+        """
+        if quick and self._quick is not None and self._refusal is None:
+            job = Job(unit, None, many=False)
+            self._read_one(self._quick, job)
+            if job.error is None:
+                return cast(T, job.result)
+            if not (isinstance(job.error, OperatorFault) and job.error.rule == "STORE-UNIT"):
+                raise job.error
+            # Locked for a moment by a checkpoint or another process: a reader's thread may wait for it.
         job = Job(unit, None, many=False)
         self._submit(self._reads, job)
         result: T = await job.future
@@ -113,6 +126,9 @@ class SqlDatabase:
                 self._reads.put(None)
             for thread in self._readers:
                 thread.join()
+            if self._quick is not None:
+                quick, self._quick = self._quick, None
+                quick.connection.close()
 
     # ------------------------------------------------------------ readers
 

@@ -42,13 +42,17 @@ class StorageEngine(Protocol):
     begin_read: str
     begin_write: str
     lock_path: Path | None
+    in_process: bool  # a statement is a call in this process: a read by key takes microseconds
 
     def failure(self, error: BaseException) -> Failure:
         """Classify an error raised by the driver or by SQLAlchemy."""
         ...
 
-    def connect(self) -> Connection:
-        """Open a connection with its settings made; the caller begins and commits by text."""
+    def connect(self, *, wait: bool = True) -> Connection:
+        """Open a connection with its settings made; the caller begins and commits by text.
+
+        wait False: a lock held by another is told at once, never waited for.
+        """
         ...
 
 
@@ -57,6 +61,7 @@ class SqliteEngine:
 
     begin_read = "BEGIN"
     begin_write = "BEGIN IMMEDIATE"
+    in_process = True
 
     def __init__(self, url: str, *, busy_seconds: float, max_pages: int = 0) -> None:
         database = make_url(url).database
@@ -103,10 +108,14 @@ class SqliteEngine:
                     raise
                 time.sleep(0.01)
 
-    def connect(self) -> Connection:
+    def connect(self, *, wait: bool = True) -> Connection:
         """Open a connection; raises OperatorFault when the file cannot be opened."""
         try:
-            return self.engine.connect()
+            connection = self.engine.connect()
+            if not wait:
+                connection.exec_driver_sql("PRAGMA busy_timeout=0")
+                connection.rollback()
+            return connection
         except (DBAPIError, sqlite3.Error) as exc:
             raise OperatorFault("storage cannot be opened", detail=str(exc), rule="STORE-OPEN",
                                 remedy="check the path, its owner and the disk") from exc

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
@@ -52,11 +53,11 @@ def set_flags_tx(tx: Transaction, folder_id: int, uids: Sequence[int],
     if refused:
         found = [row for row in found if since is not None and row[1] <= since]
     keywords = {old: _keywords(old, change) for old in {row[3] for row in found}}
-    after: list[tuple[int, int, int, str, int, int, int]] = []
+    after: list[tuple[Any, ...]] = []
     reflagged: list[int] = []
     renamed: dict[str, list[int]] = {}
     unseen = deleted = 0
-    for uid, modseq, flags, old, internal_date, size, message_id in found:
+    for uid, modseq, flags, old, *rest in found:
         new_flags = flags & keep | add
         new = keywords[old]
         if new_flags != flags:
@@ -66,7 +67,7 @@ def set_flags_tx(tx: Transaction, folder_id: int, uids: Sequence[int],
         if new != old:
             renamed.setdefault(old, []).append(uid)
         changed = new_flags != flags or new != old
-        after.append((uid, source.next_modseq if changed else modseq, new_flags, new, internal_date, size, message_id))
+        after.append((uid, source.next_modseq if changed else modseq, new_flags, new, *rest))
     _write(tx, source, (reflagged, keep, add), (renamed, keywords.__getitem__))
     if reflagged or renamed:
         tx.change(_COUNT, p_folder=folder_id, p_modseq=source.next_modseq, p_unseen=unseen, p_deleted=deleted)
@@ -86,9 +87,9 @@ def _write(tx: Transaction, source: LockedFolder, flags: tuple[list[int], int, i
 
 def _masks(change: FlagChange) -> tuple[int, int]:
     """Give (bits kept, bits added)."""
-    bits = int(change.flags)
+    bits = int(change.flags) & change.mask
     if change.mode == "set":
-        return 0, bits
+        return _ALL_BITS & ~change.mask, bits
     if change.mode == "add":
         return _ALL_BITS, bits
     if change.mode == "remove":
@@ -98,6 +99,8 @@ def _masks(change: FlagChange) -> tuple[int, int]:
 
 def _keywords(old: str, change: FlagChange) -> str:
     """Give the stored form after a change: sorted, one space between words."""
+    if not change.words:
+        return old
     words = {word.lower(): word for word in old.split()}
     given = {word.lower(): word for word in change.keywords}
     if change.mode == "set":

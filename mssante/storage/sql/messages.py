@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import bindparam, delete, exists, func, null, select, update
+from sqlalchemy import bindparam, delete, exists, null, select, update
 
-from mssante.model.mailbox import Folder
+from mssante.model.headers import HeaderBlock, IndexedHeaders
+from mssante.model.mailbox import Folder, Usage
 from mssante.model.message import FolderChanges, FolderRow, StoredMessage, TooManyChanges
 from mssante.storage.interfaces import Acceptance, Accepted, FlagChange
 from mssante.storage.sql.accept import accept_tx
 from mssante.storage.sql.flags import set_flags_tx
 from mssante.storage.sql.folders import FOLDER_COLUMNS, folder_of
+from mssante.storage.sql.headers import header_blocks_tx, headers_tx
 from mssante.storage.sql.journal import SqlJournalStore
 from mssante.storage.sql.rows import (
     IN_FOLDER,
@@ -32,20 +35,21 @@ from mssante.storage.sql.rows import (
 )
 from mssante.storage.sql.tables import folder, folder_message, message, message_orphan, queue_message
 from mssante.storage.sql.transaction import Statement, Transaction
+from mssante.storage.sql.usage import deleted_sizes_tx, usage_tx
 
 _M = message.c
 _FOLDER = Statement(select(*FOLDER_COLUMNS).where(folder.c.id == bindparam("p_folder")))
 _LIVE_ROWS = UidStatement(select(*ROW_COLUMNS).where(LIVE))
 _MODSEQS = Statement(select(folder.c.highest_modseq, folder.c.uidnext, folder.c.purged_modseq)
                      .where(folder.c.id == bindparam("p_folder")))
+_STATE = Statement(select(folder.c.highest_modseq, folder.c.uidnext, folder.c.purged_modseq, folder.c.seen_private)
+                   .where(folder.c.id == bindparam("p_folder")))
 _CHANGED = Statement(select(*ROW_COLUMNS, R.expunged).where(IN_FOLDER, R.modseq > bindparam("p_since")))
 _CONTENT_COLUMNS = (_M.id, _M.prefix, _M.blob, _M.body_size, _M.imap_envelope, _M.imap_bodystructure, _M.header_size,
                     _M.trace_id)
 _OF_IDS = _M.id.in_(bindparam("p_ids", expanding=True))
 _CONTENTS = Statement(select(*_CONTENT_COLUMNS, null()).where(_OF_IDS))
 _CONTENTS_WITH_BODY = Statement(select(*_CONTENT_COLUMNS, _M.body).where(_OF_IDS))
-_USED = Statement(select(func.coalesce(func.sum(folder.c.size_bytes), 0))
-                  .where(folder.c.mailbox_id == bindparam("p_mailbox")))
 _BY_TRACE = Statement(
     select(folder.c.mailbox_id, folder.c.name, R.uid).select_from(
         message.join(folder_message, R.message_id == _M.id).join(folder, folder.c.id == R.folder_id))
@@ -64,6 +68,11 @@ _PURGE_MARK = Statement(update(folder).where(
     folder.c.id == bindparam("p_folder"), folder.c.purged_modseq < bindparam("p_modseq"),
     folder.c.highest_modseq >= bindparam("p_modseq")).values(purged_modseq=bindparam("p_modseq")))
 _PURGE = Statement(delete(folder_message).where(IN_FOLDER, R.expunged == 1, R.modseq <= bindparam("p_modseq")))
+_EXPUNGED = Statement(select(R.uid).where(IN_FOLDER, R.modseq > bindparam("p_since"), R.expunged == 1))
+# The counters of the folder tell cheaply where so many messages were removed that it is worth looking at the rows.
+_BEYOND = Statement(select(folder.c.id, select(R.modseq).where(R.folder_id == folder.c.id, R.expunged == 1)
+                           .order_by(R.modseq.desc()).limit(1).offset(bindparam("p_kept")).scalar_subquery())
+                    .where(folder.c.uidnext - 1 - folder.c.message_count > bindparam("p_kept")))
 
 
 class SqlMessageStore:
@@ -88,17 +97,26 @@ class SqlMessageStore:
 
         Raises TooManyChanges when tombstones were purged after it, LookupError when the folder is gone.
         """
-        state = tx.one(_MODSEQS, p_folder=folder_id)
+        state = tx.one(_STATE, p_folder=folder_id)
         if state is None:
             raise LookupError("folder is gone")
-        highest, uidnext, purged = state
+        highest, uidnext, purged, private = state
         if modseq < purged:
             raise TooManyChanges
         if modseq >= highest:
-            return FolderChanges(highest, uidnext, (), ())
+            return FolderChanges(highest, uidnext, (), (), bool(private))
         found = sorted(tx.rows(_CHANGED, p_folder=folder_id, p_since=modseq))
-        return FolderChanges(highest, uidnext, tuple(folder_row(row[:7]) for row in found if not row[7]),
-                             tuple(row[0] for row in found if row[7]))
+        return FolderChanges(highest, uidnext, tuple(folder_row(row[:-1]) for row in found if not row[-1]),
+                             tuple(row[0] for row in found if row[-1]), bool(private))
+
+    def expunged_since(self, tx: Transaction, folder_id: int, modseq: int) -> list[int]:
+        """Give the UIDs expunged after `modseq`, in order. Raises TooManyChanges, LookupError as `changes_since`."""
+        state = tx.one(_MODSEQS, p_folder=folder_id)
+        if state is None:
+            raise LookupError("folder is gone")
+        if modseq < state[2]:
+            raise TooManyChanges
+        return sorted(row[0] for row in tx.rows(_EXPUNGED, p_folder=folder_id, p_since=modseq))
 
     def rows(self, tx: Transaction, folder_id: int, uids: Sequence[int]) -> list[FolderRow]:
         """Give live rows of these UIDs, ordered by uid."""
@@ -118,20 +136,30 @@ class SqlMessageStore:
             found[row_id] = StoredMessage(row_id, prefix, body, blob, size, envelope, structure, header_size, trace_id)
         return [found[row_id] for row_id in wanted if row_id in found]
 
+    def headers(self, tx: Transaction, message_ids: Sequence[int]) -> list[IndexedHeaders]:
+        """Give what is kept of the headers of these messages, in any order, without reading a body."""
+        return headers_tx(tx, message_ids)
+
+    def header_blocks(self, tx: Transaction, message_ids: Sequence[int]) -> list[HeaderBlock]:
+        """Give the headers of these messages, in any order, without their bodies."""
+        return header_blocks_tx(tx, message_ids)
+
     def set_flags(self, tx: Transaction, folder_id: int, uids: Sequence[int],
                   change: FlagChange) -> tuple[list[FolderRow], list[int]]:
         """Apply a STORE: give (rows after it, UIDs refused by unchanged_since). Raises LookupError, ValueError."""
         return set_flags_tx(tx, folder_id, uids, change)
 
-    def copy(self, tx: Transaction, source_id: int, uids: Sequence[int], target_id: int) -> list[tuple[int, int]]:
+    def copy(self, tx: Transaction, source_id: int, uids: Sequence[int], target_id: int, *,
+             now: datetime) -> list[tuple[int, int]]:
         """Copy live rows (flags kept): give (source uid, target uid) pairs. Raises LookupError when a folder is gone."""
         folders = lock_folders_tx(tx, source_id, target_id)
-        return copy_rows_tx(tx, source_id, folders[target_id], uids)
+        return copy_rows_tx(tx, source_id, folders[target_id], uids, now=now)
 
-    def move(self, tx: Transaction, source_id: int, uids: Sequence[int], target_id: int) -> list[tuple[int, int]]:
+    def move(self, tx: Transaction, source_id: int, uids: Sequence[int], target_id: int, *,
+             now: datetime) -> list[tuple[int, int]]:
         """Copy then leave tombstones in the source, in one unit (RFC 6851 §3.3). Raises LookupError."""
         folders = lock_folders_tx(tx, source_id, target_id)
-        pairs = copy_rows_tx(tx, source_id, folders[target_id], uids)
+        pairs = copy_rows_tx(tx, source_id, folders[target_id], uids, now=now)
         source = folders[source_id]
         if source_id == target_id:
             source = lock_folders_tx(tx, source_id)[source_id]  # the copy has moved its modseq
@@ -143,9 +171,13 @@ class SqlMessageStore:
         source = lock_folders_tx(tx, folder_id)[folder_id]
         return tombstone_tx(tx, source, uids, deleted_only=True, orphans=True)
 
-    def used_bytes(self, tx: Transaction, mailbox_id: int) -> int:
-        """Sum of sizes over the mailbox's folders."""
-        return int(tx.one(_USED, p_mailbox=mailbox_id)[0])
+    def usage(self, tx: Transaction, mailbox_id: int) -> Usage:
+        """Give what all folders of a mailbox hold."""
+        return usage_tx(tx, mailbox_id)
+
+    def deleted_sizes(self, tx: Transaction, folder_ids: Sequence[int]) -> dict[int, int]:
+        """Give the octets of messages flagged `\\Deleted`, by folder; folders without any are absent."""
+        return deleted_sizes_tx(tx, folder_ids)
 
     def sweep(self, tx: Transaction, limit: int) -> list[str]:
         """Look at `limit` candidates, delete those in no folder and no queue; give blob keys to delete after commit."""
@@ -165,6 +197,10 @@ class SqlMessageStore:
         return [tuple(row) for row in tx.rows(_BY_TRACE, p_trace=trace_id)]
 
     # ------------------------------------------------------------ upkeep
+
+    def tombstones_beyond(self, tx: Transaction, kept: int) -> list[tuple[int, int]]:
+        """Give (folder id, modseq) of the folders with more than `kept` tombstones: those up to modseq are the oldest ones."""
+        return [(row[0], row[1]) for row in tx.rows(_BEYOND, p_kept=kept) if row[1] is not None]
 
     def purge_tombstones(self, tx: Transaction, folder_id: int, modseq: int) -> int:
         """Delete tombstones up to `modseq`; older `changes_since` then raise TooManyChanges. Gives how many."""

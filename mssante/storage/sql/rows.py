@@ -11,21 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Update, bindparam, func, insert, literal, select, update
+from sqlalchemy import Select, Update, bindparam, delete, func, insert, literal, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from mssante.model.message import Flags, FolderRow
-from mssante.storage.sql.tables import folder, folder_message, message_orphan
+from mssante.storage.sql.tables import folder, folder_message, message_orphan, private_seen
 from mssante.storage.sql.transaction import MAX_LIST, Statement, Transaction
-from mssante.storage.sql.values import instant
+from mssante.storage.sql.values import instant, micros
 
 SEEN = Flags.SEEN.value
 DELETED = Flags.DELETED.value
 
 R = folder_message.c
-ROW_COLUMNS = (R.uid, R.modseq, R.flags, R.keywords, R.internal_date, R.size, R.message_id)
+ROW_COLUMNS = (R.uid, R.modseq, R.flags, R.keywords, R.internal_date, R.size, R.message_id, R.saved_at)
 LIVE = R.expunged == 0
 IN_FOLDER = R.folder_id == bindparam("p_folder")
 
@@ -71,6 +72,7 @@ class LockedFolder:
     id: int
     uidnext: int
     highest_modseq: int
+    seen_private: int = 0
 
     @property
     def next_modseq(self) -> int:
@@ -78,10 +80,11 @@ class LockedFolder:
         return self.highest_modseq + 1
 
 
-_LOCK = Statement(select(folder.c.id, folder.c.uidnext, folder.c.highest_modseq)
+_LOCK = Statement(select(folder.c.id, folder.c.uidnext, folder.c.highest_modseq, folder.c.seen_private)
                   .where(folder.c.id.in_(bindparam("p_ids", expanding=True))).order_by(folder.c.id).with_for_update())
 _LIVE_SIZES = UidStatement(select(R.uid, R.flags, R.size).where(LIVE).order_by(R.uid))
-_COPY_COLUMNS = ["folder_id", "uid", "message_id", "modseq", "flags", "keywords", "internal_date", "size", "expunged"]
+_COPY_COLUMNS = ["folder_id", "uid", "message_id", "modseq", "flags", "keywords", "internal_date", "size", "expunged",
+                 "saved_at"]
 
 
 def _copy_form(*conditions: Any) -> Statement:
@@ -89,7 +92,7 @@ def _copy_form(*conditions: Any) -> Statement:
     uid = literal(0).op("+")(bindparam("p_before", type_=R.uid.type)) + func.row_number().over(order_by=R.uid)
     source = select(bindparam("p_target", type_=R.folder_id.type), uid, R.message_id,
                     bindparam("p_modseq", type_=R.modseq.type), R.flags, R.keywords, R.internal_date, R.size,
-                    literal(0)).where(IN_FOLDER, LIVE, *conditions)
+                    literal(0), bindparam("p_saved", type_=R.saved_at.type)).where(IN_FOLDER, LIVE, *conditions)
     return Statement(insert(folder_message).from_select([R[name] for name in _COPY_COLUMNS], source))
 
 
@@ -117,6 +120,10 @@ _NEW_ORPHANS = Statement(insert(message_orphan).from_select(
                                ~R.message_id.in_(select(message_orphan.c.message_id))).distinct()))
 
 
+_UNSEE = Statement(delete(private_seen).where(private_seen.c.folder_id == bindparam("p_folder"),
+                                              private_seen.c.uid.in_(bindparam("p_uids", expanding=True))))
+
+
 def lock_folders_tx(tx: Transaction, *folder_ids: int) -> dict[int, LockedFolder]:
     """Take folder rows in id order; raises LookupError when one is gone."""
     found = {row[0]: LockedFolder(*row) for row in tx.rows(_LOCK, p_ids=sorted(set(folder_ids)))}
@@ -125,16 +132,17 @@ def lock_folders_tx(tx: Transaction, *folder_ids: int) -> dict[int, LockedFolder
     return found
 
 
-def copy_rows_tx(tx: Transaction, source_id: int, target: LockedFolder,
-                 uids: Sequence[int] | None) -> list[tuple[int, int]]:
-    """Copy live rows with their flags; give (source uid, target uid) ordered by source uid."""
+def copy_rows_tx(tx: Transaction, source_id: int, target: LockedFolder, uids: Sequence[int] | None, *,
+                 now: datetime) -> list[tuple[int, int]]:
+    """Copy live rows with their flags; give (source uid, target uid) ordered by source uid. now: their save date (RFC 8514)."""
     if uids is not None and not uids:
         return []
     found = sorted(_LIVE_SIZES.rows(tx, None if uids is None else sorted(set(uids)), p_folder=source_id))
     if not found:
         return []
     before = target.uidnext - 1
-    given = {"p_folder": source_id, "p_target": target.id, "p_modseq": target.next_modseq}
+    given = {"p_folder": source_id, "p_target": target.id, "p_modseq": target.next_modseq,
+             "p_saved": micros(now)}
     if uids is None or _is_range(uids):
         tx.change(_COPY_RANGE, p_first=found[0][0], p_last=found[-1][0], p_before=before, **given)
     else:
@@ -156,6 +164,8 @@ def tombstone_tx(tx: Transaction, source: LockedFolder, uids: Sequence[int] | No
     if not found:
         return []
     tx.change(_SHRINK, p_folder=source.id, p_modseq=source.next_modseq, **_sums(found))
+    if source.seen_private:
+        tx.change_of(_UNSEE, "p_uids", [row[0] for row in found], p_folder=source.id)
     if orphans:
         tx.change(_NEW_ORPHANS, p_folder=source.id, p_modseq=source.next_modseq)
     return sorted(row[0] for row in found)
@@ -167,7 +177,7 @@ def _sums(rows: Sequence[tuple[int, int, int]]) -> dict[str, int]:
             "p_deleted": sum(1 for row in rows if row[1] & DELETED), "p_size": sum(row[2] for row in rows)}
 
 
-def folder_row(row: tuple[int, int, int, str, int, int, int]) -> FolderRow:
+def folder_row(row: Sequence[Any]) -> FolderRow:
     """Give the value of a row of ROW_COLUMNS."""
-    uid, modseq, flags, keywords, internal_date, size, message_id = row
-    return FolderRow(uid, modseq, flags, keywords, instant(internal_date), size, message_id)
+    uid, modseq, flags, keywords, internal_date, size, message_id, saved_at = row
+    return FolderRow(uid, modseq, flags, keywords, instant(internal_date), size, message_id, saved_at // 1_000_000)

@@ -80,6 +80,7 @@ folder = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("subscribed", SmallInteger, nullable=False),
     Column("seen_private", SmallInteger, nullable=False, server_default="0"),
+    Column("recent_uid", BigInteger, nullable=False, server_default="1"),
     Index("folder_by_name", "mailbox_id", "name", unique=True),
 )
 
@@ -107,6 +108,14 @@ shared_subscription = Table(
     "shared_subscription", metadata,
     Column("account_id", BigInteger, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
     Column("folder_id", BigInteger, ForeignKey("folder.id", ondelete="CASCADE"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Subscriptions to names of one's own mailbox that have no folder (RFC 9051 §6.3.7); the others stand on the folder.
+lost_subscription = Table(
+    "lost_subscription", metadata,
+    Column("mailbox_id", BigInteger, ForeignKey("mailbox.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
     sqlite_with_rowid=False,
 )
 

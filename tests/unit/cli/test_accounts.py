@@ -65,7 +65,7 @@ def test_the_life_of_an_account(claire: Space, typed: Any, tmp_path: Path) -> No
     assert claire.run("account", "password", "poste-12", "--password-file", str(file)).code == 0
     assert claire.run("account", "disable", "poste-12").code == 0
     found = {one["login"]: one for one in claire.run("account", "list", "--json").json["accounts"]}
-    assert found["poste-12"] == {"login": "poste-12", "enabled": False, "mailboxes": [BOX]}
+    assert found["poste-12"] == {"login": "poste-12", "enabled": False, "scram": True, "mailboxes": [BOX]}
     assert claire.run("account", "enable", "poste-12").code == 0
     assert claire.run("account", "delete", "POSTE-12").code == 0
     assert [one["login"] for one in claire.run("account", "list", "--json").json["accounts"]] == [BOX]

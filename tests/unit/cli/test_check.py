@@ -117,6 +117,16 @@ def test_the_users_pair(space: Space) -> None:
     assert (found["CERT-20"]["state"], found["CERT-21"]["state"], found["CERT-22"]["state"]) == ("ok", "warn", "ok")
 
 
+def test_the_authorities_of_imap_clients(space: Space) -> None:
+    assert "CERT-23" not in check(space)[1]
+    space.change("[trust]", '[login.certificates]\n"' + "ab" * 32 + '" = "poste"\n[trust]')
+    assert check(space)[1]["CERT-23"]["state"] == "warn", "nobody asks for these certificates"
+    space.change("[login.certificates]", '[login]\nclient_anchors = "../certs/clients.pem"\n[login.certificates]')
+    assert check(space)[1]["CERT-23"]["state"] == "fail"
+    (space.root / "certs" / "clients.pem").write_bytes(build_igc().anchors_pem)
+    assert check(space)[1]["CERT-23"]["state"] == "ok"
+
+
 def test_anchors(space: Space) -> None:
     igc, path = build_igc(), space.root / "certs" / "anchors.pem"
     path.write_bytes(certificate_pem(igc.organisations.certificate))

@@ -81,3 +81,9 @@ def test_only_the_operator_section_is_needed(tmp_path: Path) -> None:
     needed = [name for name, field in OperatorConfig.model_fields.items() if field.is_required()]
     assert needed == ["operator"]
     assert load_config(folder_with(tmp_path)).operator.limits.recipients == 200
+
+
+@pytest.mark.parametrize("value", ["INBOX", "inbox", "a/b", "é", "", ".", "a*", "x" * 33])
+def test_the_prefix_of_other_users_is_one_plain_level(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigFault, match=r"imap\.other_users_prefix"):
+        load_config(folder_with(tmp_path, operator=OPERATOR + f'[imap]\nother_users_prefix = "{value}"\n'))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
+import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.smtp_stage import ALICE, PASSWORD, SmtpStage, Wire, build
+from cryptography.hazmat.primitives import hashes
+from support.pki import pem_files
+from support.scram_client import ScramClient
+from support.smtp_stage import ALICE, PASSWORD, SmtpStage, Wire, build, leaf
 
+from mssante.endpoints.listeners import end_point_of
 from mssante.errors import OperatorFault
 from mssante.model.journal import JournalKind
+from mssante.protocol.sasl.mechanisms import Circumstances
+from mssante.services.accounts import make_secrets
 
 
 def b64(text: str) -> str:
@@ -158,7 +165,7 @@ async def test_auth_out_of_order(stage: SmtpStage, wire: Wire) -> None:
 
 async def test_an_incident_during_the_check_is_temporary(
         stage: SmtpStage, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **given: object) -> None:
         raise OperatorFault("storage failed", detail="secret")
 
     monkeypatch.setattr(stage.stores.database, "read", fail)
@@ -166,3 +173,55 @@ async def test_an_incident_during_the_check_is_temporary(
     assert reply.startswith("4") and "secret" not in reply
     monkeypatch.undo()
     assert (await wire.ask(f"AUTH PLAIN {PLAIN}")).startswith("235 ")
+
+
+# ---------------------------------------------------------------- SCRAM
+
+
+async def scram_door(stage: SmtpStage, end_point: bytes) -> Wire:
+    """Open a door that offers SCRAM, with a login that has a verifier."""
+    made = make_secrets(PASSWORD)
+    await stage.stores.database.write(lambda tx: stage.stores.accounts.update_account(
+        tx, ALICE, secret_hash=made.secret_hash, scram=made.scram))
+    names = frozenset({"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"})
+    port = await stage.open("submission", login=Circumstances(names, end_point))
+    wire = await stage.connect(port)
+    await wire.reply()
+    ehlo = await wire.secure()
+    assert "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" in [line[4:] for line in ehlo.split("\n")]
+    return wire
+
+
+async def scram(wire: Wire, client: ScramClient, mechanism: str) -> str:
+    """Log in as a client does; give the last reply."""
+    challenge = await wire.ask(f"AUTH {mechanism} {b64encode(client.first()).decode()}")
+    assert challenge.startswith("334 ")
+    final = await wire.ask(b64encode(client.final(b64decode(challenge[4:]))).decode())
+    if not final.startswith("334 "):
+        return final
+    assert client.trusts(b64decode(final[4:]))
+    return await wire.ask("")
+
+
+async def test_scram_with_the_certificate_of_the_door(stage: SmtpStage, tmp_path: Path) -> None:
+    path, _ = pem_files(tmp_path, "ours", *leaf("ours"))
+    end_point = end_point_of(path)
+    assert end_point == leaf("ours")[0].fingerprint(hashes.SHA256())
+    wire = await scram_door(stage, end_point)
+    seen = wire.writer.get_extra_info("ssl_object").getpeercert(True)
+    client = ScramClient(ALICE, PASSWORD, gs2="p=tls-server-end-point,,", binding=hashlib.sha256(seen).digest())
+    assert (await scram(wire, client, "SCRAM-SHA-256-PLUS")).startswith("235 ")
+    assert (await wire.ask(MAIL)).startswith("250 ")
+
+
+async def test_scram_refused(stage: SmtpStage, slept: list[float]) -> None:
+    wire = await scram_door(stage, b"another certificate")
+    seen = wire.writer.get_extra_info("ssl_object").getpeercert(True)
+    client = ScramClient(ALICE, PASSWORD, gs2="p=tls-server-end-point,,", binding=hashlib.sha256(seen).digest())
+    assert (await scram(wire, client, "SCRAM-SHA-256-PLUS")).startswith("535 "), "somebody stands in the middle"
+    assert (await scram(wire, ScramClient(ALICE, "wrong"), "SCRAM-SHA-256")).startswith("535 ")
+    assert (await scram(wire, ScramClient("absent@x", PASSWORD), "SCRAM-SHA-256")).startswith("535 ")
+    assert slept == [0.5, 1.0, 0.5]
+    fooled = b64encode(ScramClient(ALICE, PASSWORD, gs2="y,,").first()).decode()
+    assert (await wire.ask(f"AUTH SCRAM-SHA-256 {fooled}")).startswith("535 ")
+    assert (await scram(wire, ScramClient(ALICE, PASSWORD), "SCRAM-SHA-256")).startswith("235 ")

@@ -18,6 +18,7 @@ MAKERS: dict[str, Callable[[str], SmtpReply]] = {
     "too_big": lambda _: replies.too_big(1000), "not_ours": lambda x: replies.not_ours(x).reply,
     "unknown_mailbox": lambda x: replies.unknown_mailbox(x).reply, "suspended_mailbox": lambda x: replies.suspended_mailbox(x).reply,
     "closed_mailbox": lambda x: replies.closed_mailbox(x).reply,
+    "full_mailbox": lambda x: replies.full_mailbox(x, permanent=True).reply,
     "outside_trust_space": lambda _: replies.outside_trust_space("x.fr", "2026-03-01").reply,
     "not_your_address": lambda x: replies.not_your_address(x).reply, "from_not_sender": lambda x: replies.from_not_sender(x).reply,
     "from_not_bound": lambda _: replies.from_not_bound("x.fr").reply, "bad_ins": lambda _: replies.bad_ins("forme").reply}
@@ -56,7 +57,7 @@ def test_a_refusal_is_known_by_its_code_and_rule() -> None:
 
 
 def test_every_reply_is_given_somewhere() -> None:
-    """Two are kept for later: quotas, and a check of passwords that another service makes."""
+    """No reply is kept for later."""
     text = "".join(file.read_text(encoding="utf-8") for file in ROOT.rglob("*.py") if file.name != "replies.py")
     unused = {name for name in [*CONSTANTS, *MAKERS, "accepted"] if not re.search(rf"\breplies\.{name}\b", text)}
     assert unused == set()

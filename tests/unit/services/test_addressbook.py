@@ -31,9 +31,9 @@ def reads(stage: SmtpStage, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     read = stage.stores.database.read
 
-    async def counted(unit: Callable[[Any], Any]) -> Any:
+    async def counted(unit: Callable[[Any], Any], **given: Any) -> Any:
         seen.append(True)
-        return await read(unit)
+        return await read(unit, **given)
 
     monkeypatch.setattr(stage.stores.database, "read", counted)
     return seen
@@ -88,7 +88,7 @@ async def test_one_who_gives_up_takes_nothing_from_the_others(stage: SmtpStage, 
 
 
 async def test_a_fault_is_told_and_not_kept(stage: SmtpStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(_: object) -> None:
+    async def fail(_: object, **given: object) -> None:
         raise OperatorFault("storage failed")
 
     monkeypatch.setattr(stage.stores.database, "read", fail)

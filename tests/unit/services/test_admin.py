@@ -14,6 +14,7 @@ from mssante.errors import InputFault
 from mssante.lang import set_language
 from mssante.model.journal import JournalKind
 from mssante.model.mailbox import MailboxState, MailboxType
+from mssante.protocol.sasl.scram import derive, read_verifier
 from mssante.services.admin import Admin, MailboxSpec
 
 NEW = f"nouvelle@{OURS}"
@@ -47,6 +48,7 @@ async def test_a_mailbox_with_its_login_is_ready_at_once(stage: SmtpStage, admin
     assert (made.address, made.state, made.display_name) == (NEW, MailboxState.ACTIVE, "Nouvelle")
     account = await stage.accounts.authenticate(NEW, PASSWORD, "192.0.2.1:1")
     assert account is not None and account.mailbox_ids == (made.id,)
+    assert read_verifier(account.scram) is not None, "it can log in by SCRAM too"
     (event,) = await stage.journal(JournalKind.MAILBOX_CHANGED)
     assert (event.subject, event.payload) == (NEW, {"action": "created", "type": "PER"})
     assert PASSWORD not in repr(await stage.journal())
@@ -91,14 +93,21 @@ async def test_logins_that_cannot_be(admin: Admin) -> None:
 async def test_password_state_and_end_of_a_login(stage: SmtpStage, admin: Admin) -> None:
     peer = "192.0.2.1:1"
     await admin.change_account(ALICE.upper(), password="autre mot")
-    assert await stage.accounts.authenticate(ALICE, "autre mot", peer)
+    changed = await stage.accounts.authenticate(ALICE, "autre mot", peer)
+    assert changed is not None
+    kept = read_verifier(changed.scram)
+    assert kept is not None and kept == derive("autre mot", kept.salt, kept.iterations)
+    await admin.change_account(ALICE, password="sonnerie\u0007")
+    rung = {one.login: one for one in await admin.accounts()}[ALICE]
+    assert rung.scram == "", "SASLprep refuses it: no SCRAM, and not the verifier of the password before"
+    await admin.change_account(ALICE, password="autre mot")
     await refused(admin.change_account(ALICE, password=""), "COMPTE-MOT-DE-PASSE")
     await admin.change_account(ALICE, enabled=False)
     await admin.change_account(ALICE, enabled=True)
     await admin.delete_account(ALICE)
     await refused(admin.delete_account(ALICE), "COMPTE-INCONNU")
     events = [event.payload["action"] for event in await stage.journal(JournalKind.ACCOUNT_CHANGED)]
-    assert events == ["password", "enabled=False", "enabled=True", "deleted"]
+    assert events == ["password", "password", "password", "enabled=False", "enabled=True", "deleted"]
     assert [box.address for box in await admin.mailboxes()] == [ALICE, BOB], "the mailbox stays"
 
 

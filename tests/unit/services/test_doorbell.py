@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mssante.services.doorbell import Doorbell
+from mssante.services.doorbell import Doorbell, MailboxNews
 
 
 async def test_rings_of_one_turn_are_one_call_with_the_highest_modseq() -> None:
@@ -46,3 +46,22 @@ async def test_a_listener_that_fails_does_not_silence_the_others(caplog: pytest.
     await asyncio.sleep(0)
     assert heard == [3]
     assert "doorbell listener failed" in caplog.text
+
+
+def test_the_bell_of_a_mailbox_is_heard_at_once_by_those_who_watch_it(caplog: pytest.LogCaptureFixture) -> None:
+    doorbell, heard = Doorbell(), list[MailboxNews]()
+
+    def broken(news: MailboxNews) -> None:
+        raise RuntimeError("broken")
+
+    doorbell.watch_mailbox(1, broken)
+    end = doorbell.watch_mailbox(1, heard.append)
+    news = MailboxNews(1, ("/shared/comment",), folder_id=4)
+    doorbell.ring_mailbox(news)
+    doorbell.ring_mailbox(MailboxNews(2))
+    assert heard == [news]
+    assert "doorbell listener failed" in caplog.text
+    end()
+    end()
+    doorbell.ring_mailbox(news)
+    assert heard == [news]

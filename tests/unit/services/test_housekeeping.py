@@ -44,7 +44,7 @@ async def test_content_goes_with_the_last_that_refers_to_it(stage: SmtpStage, ke
         await stage.stores.database.write(
             lambda tx, n=name, k=key: stage.stores.messages.accept(tx, [filed(inbox, n, body=b"x", blob=k, flags=0)]))  # type: ignore[misc]
     await stage.stores.database.write(lambda tx: stage.stores.messages.move(
-        tx, inbox, [2], inbox + 3) and stage.stores.folders.delete(tx, inbox + 3))
+        tx, inbox, [2], inbox + 3, now=NOW) and stage.stores.folders.delete(tx, inbox + 3))
     await keeper.once()
     assert stage.stores.blobs.read(kept) == b"kept"
     with pytest.raises(MssFault):
@@ -84,3 +84,17 @@ async def test_a_certificate_file_being_replaced_does_not_stop_the_duties(
     with pytest.raises(asyncio.CancelledError):
         await keeper.run()
     assert len(turns) == 2
+
+
+async def test_folders_remember_a_number_of_removed_messages(stage: SmtpStage, keeper: Housekeeping, tmp_path: Path) -> None:
+    inbox = stage.mailboxes[ALICE].inbox_id
+    for name in ("one", "two", "three"):
+        await stage.stores.database.write(
+            lambda tx, n=name: stage.stores.messages.accept(tx, [filed(inbox, n, flags=8)]))  # type: ignore[misc]
+        await stage.stores.database.write(lambda tx: stage.stores.messages.expunge(tx, inbox, None))
+    assert await keeper.purge_tombstones() == 0
+    strict = Housekeeping(stage.stores, stage.evidence, stage.clock, tmp_path / "mta.pem", tombstones_kept=1)
+    await strict.once()
+    highest = (await stage.stores.database.read(lambda tx: stage.stores.messages.changes_since(tx, inbox, 10**9))).highest_modseq
+    assert await stage.stores.database.read(lambda tx: stage.stores.messages.expunged_since(tx, inbox, highest - 1)) == [3]
+    assert await strict.purge_tombstones() == 0

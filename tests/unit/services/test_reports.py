@@ -13,6 +13,7 @@ from support.smtp_stage import ALICE, CITIZEN, NOW, OURS, SmtpStage, build, mess
 from mssante.model.address import MailAddress, parse_envelope_address
 from mssante.model.envelope import Recipient
 from mssante.model.journal import JournalKind
+from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.model.message import NewMessage, StagedBody
 from mssante.protocol.mime.imapview import facts
 from mssante.protocol.reports.dsn import DsnAction, DsnRecipient, parse_dsn
@@ -73,7 +74,8 @@ def test_a_report_to_a_citizen_hides_the_address_in_the_journal(stage: SmtpStage
 
 def transaction(sender: MailAddress | None, *notify: frozenset[str]) -> MailTransaction:
     made = MailTransaction(sender, "TRACE", envid="env")
-    made.local += [LocalTarget(Recipient(MailAddress(f"box{n}", OURS), wish), n, n) for n, wish in enumerate(notify)]
+    made.local += [LocalTarget(Recipient(MailAddress(f"box{n}", OURS), wish),
+                               Mailbox(n, f"box{n}@{OURS}", MailboxType.PER, MailboxState.ACTIVE, n)) for n, wish in enumerate(notify)]
     return made
 
 

@@ -1,14 +1,14 @@
-"""FETCH and UID FETCH (RFC 9051 §6.4.5, §6.4.9; RFC 3516 BINARY; RFC 7162 §3.1.4 MODSEQ and CHANGEDSINCE).
+"""FETCH and UID FETCH (RFC 9051 §6.4.5, §6.4.9; RFC 3516 BINARY; RFC 7162 §3.1.4 MODSEQ; RFC 8474, RFC 8514, RFC 8970 items).
 
 Items without section become one mask; each section becomes a `Section` with the label that its answer will carry. An
-item asked twice is given once.
+item asked twice is given once. The modifiers behind them are read by `sync.py`.
 """
 
 from __future__ import annotations
 
 import re
 
-from mssante.protocol.imap.commands.store import MAX_MODSEQ
+from mssante.protocol.imap.commands.sync import FetchModifiers, read_fetch_modifiers
 from mssante.protocol.imap.tokens import Tokens
 from mssante.protocol.imap.values import Fetch, FetchItem, Section, SectionKind, SectionText
 
@@ -19,6 +19,7 @@ MAX_PARTS = 50  # levels of `1.2.3…`
 _MAX_OFFSET = 9_223_372_036_854_775_807
 
 _ITEM = re.compile(rb"[A-Za-z0-9.]+")
+_LAZY = re.compile(rb" \(LAZY\)", re.IGNORECASE)  # RFC 8970 §6
 _PART = re.compile(rb"[1-9][0-9]{0,8}(?:\.[1-9][0-9]{0,8})*(?![0-9])")
 _TEXT = re.compile(rb"[A-Za-z][A-Za-z.]*")
 _FIELD_NAME = re.compile(rb"[!-9;-~]+\Z")  # RFC 5322 §2.2
@@ -27,7 +28,8 @@ _PLAIN_FIELD = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\]+\Z")
 _SIMPLE = {
     b"UID": FetchItem.UID, b"FLAGS": FetchItem.FLAGS, b"INTERNALDATE": FetchItem.INTERNALDATE,
     b"RFC822.SIZE": FetchItem.SIZE, b"ENVELOPE": FetchItem.ENVELOPE, b"BODY": FetchItem.BODY,
-    b"BODYSTRUCTURE": FetchItem.BODYSTRUCTURE, b"MODSEQ": FetchItem.MODSEQ,
+    b"BODYSTRUCTURE": FetchItem.BODYSTRUCTURE, b"MODSEQ": FetchItem.MODSEQ, b"SAVEDATE": FetchItem.SAVEDATE,
+    b"EMAILID": FetchItem.EMAILID, b"THREADID": FetchItem.THREADID, b"PREVIEW": FetchItem.PREVIEW,
 }
 _FAST = FetchItem.FLAGS | FetchItem.INTERNALDATE | FetchItem.SIZE
 _MACROS = {b"FAST": _FAST, b"ALL": _FAST | FetchItem.ENVELOPE, b"FULL": _FAST | FetchItem.ENVELOPE | FetchItem.BODY}
@@ -51,7 +53,7 @@ def parse_fetch(tokens: Tokens, *, uid: bool = False) -> Fetch:
     numbers = tokens.sequence_set()
     tokens.space()
     sections: dict[Section, None] = {}
-    items = FetchItem.UID if uid else FetchItem.NONE  # RFC 9051 §6.4.9: UID is always in the answer
+    items = FetchItem.NONE
     if tokens.skip(b"("):
         items |= _item(tokens, sections)
         while not tokens.skip(b")"):
@@ -61,12 +63,28 @@ def parse_fetch(tokens: Tokens, *, uid: bool = False) -> Fetch:
                 tokens.fault(f"more than {MAX_SECTIONS} sections")
     else:
         items |= _macro(tokens) or _item(tokens, sections)
-    changed_since = None
-    if not tokens.ended:
-        changed_since = _modifiers(tokens)
+    modifiers = FetchModifiers() if tokens.ended else read_fetch_modifiers(tokens, uid=uid)
+    if modifiers.changed_since is not None:
         items |= FetchItem.MODSEQ  # RFC 7162 §3.1.4.1
+    plain_uid = uid and not items & FetchItem.UID
+    if uid:
+        items |= FetchItem.UID  # RFC 9051 §6.4.9: UID is always in the answer
     tokens.end()
-    return Fetch(numbers, items, tuple(sections), uid=uid, changed_since=changed_since)
+    return Fetch(numbers, items, tuple(sections), uid=uid, changed_since=modifiers.changed_since, vanished=modifiers.vanished,
+                 partial=modifiers.partial, plain_uid=plain_uid)
+
+
+def parse_attributes(tokens: Tokens) -> tuple[FetchItem, tuple[Section, ...]]:
+    """Read `(item item …)`, no macro: what NOTIFY asks of new messages (RFC 5465 §8). Raises ClientFault."""
+    sections: dict[Section, None] = {}
+    tokens.expect(b"(", "a list of items")
+    items = _item(tokens, sections)
+    while not tokens.skip(b")"):
+        tokens.space()
+        items |= _item(tokens, sections)
+        if len(sections) > MAX_SECTIONS:
+            tokens.fault(f"more than {MAX_SECTIONS} sections")
+    return items, tuple(sections)
 
 
 def _macro(tokens: Tokens) -> FetchItem:
@@ -87,6 +105,9 @@ def _item(tokens: Tokens, sections: dict[Section, None]) -> FetchItem:
         sections[_section(tokens, name, cut)] = None
         return FetchItem.NONE
     simple = _SIMPLE.get(name)
+    if simple is FetchItem.PREVIEW and (lazy := _LAZY.match(tokens.text, tokens.at)):
+        tokens.at = lazy.end()
+        return FetchItem.PREVIEW_LAZY
     if simple is not None:
         return simple
     whole = _WHOLE.get(name)
@@ -171,15 +192,3 @@ def _partial(tokens: Tokens) -> tuple[int, int] | None:
         tokens.fault("a partial range of no octet")
     tokens.expect(b">", "the end of a partial range")
     return first, length
-
-
-def _modifiers(tokens: Tokens) -> int:
-    """Read `(CHANGEDSINCE n)`."""
-    tokens.space()
-    tokens.expect(b"(", "a list of modifiers")
-    if tokens.word() != "CHANGEDSINCE":
-        tokens.fault("unknown FETCH modifier")
-    tokens.space()
-    value = tokens.number(MAX_MODSEQ)
-    tokens.expect(b")", "a closing parenthesis")
-    return value

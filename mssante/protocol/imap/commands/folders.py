@@ -6,6 +6,8 @@ here for CREATE and RENAME, as a NO [CANNOT].
 
 from __future__ import annotations
 
+from mssante.protocol.imap.commands.metadata import read_entries
+from mssante.protocol.imap.commands.sync import read_select_parameters
 from mssante.protocol.imap.faults import CommandRefused
 from mssante.protocol.imap.tokens import Tokens
 from mssante.protocol.imap.values import (
@@ -32,7 +34,8 @@ _SPECIAL_USES = {name.upper(): name for name in (
 _SELECTIONS = {"SUBSCRIBED": ListSelect.SUBSCRIBED, "REMOTE": ListSelect.REMOTE,
                "RECURSIVEMATCH": ListSelect.RECURSIVEMATCH, "SPECIAL-USE": ListSelect.SPECIAL_USE}
 _RETURNS = {"SUBSCRIBED": ListReturn.SUBSCRIBED, "CHILDREN": ListReturn.CHILDREN,
-            "SPECIAL-USE": ListReturn.SPECIAL_USE}
+            "SPECIAL-USE": ListReturn.SPECIAL_USE, "MYRIGHTS": ListReturn.MYRIGHTS}
+_STATUS = {item.value: item for item in StatusItem}
 
 
 def parse_enable(tokens: Tokens) -> Enable:
@@ -47,18 +50,10 @@ def parse_enable(tokens: Tokens) -> Enable:
 
 
 def parse_select(tokens: Tokens, *, examine: bool = False) -> Select:
-    """Read a folder and `(CONDSTORE)` (RFC 9051 §6.3.2, RFC 7162 §3.1.8). Raises ClientFault."""
+    """Read a folder, `(CONDSTORE)` and `(QRESYNC (…))` (RFC 9051 §6.3.2, RFC 7162 §3.1.8, §3.2.5). Raises ClientFault."""
     folder = _folder(tokens)
-    condstore = False
-    if not tokens.ended:
-        tokens.space()
-        tokens.expect(b"(", "a list of parameters")
-        if tokens.word() != "CONDSTORE":
-            tokens.fault("unknown SELECT parameter")
-        tokens.expect(b")", "a closing parenthesis")
-        condstore = True
-        tokens.end()
-    return Select(folder, examine=examine, condstore=condstore)
+    condstore, resync = (False, None) if tokens.ended else read_select_parameters(tokens)
+    return Select(folder, examine=examine, condstore=condstore, resync=resync)
 
 
 def parse_examine(tokens: Tokens) -> Select:
@@ -159,15 +154,16 @@ def parse_list(tokens: Tokens) -> List:
     patterns = _patterns(tokens) if several else (tokens.list_pattern(),)
     returns = ListReturn.NONE
     status: tuple[StatusItem, ...] = ()
+    metadata: tuple[str, ...] = ()
     with_return = not tokens.ended
     if with_return:
         tokens.space()
         if tokens.word() != "RETURN":
             tokens.fault("expected RETURN")
         tokens.space()
-        returns, status = _returns(tokens)
+        returns, status, metadata = _returns(tokens)
         tokens.end()
-    return List(reference, patterns, select, returns, status, extended or several or with_return)
+    return List(reference, patterns, select, returns, status, extended or several or with_return, metadata)
 
 
 def _selections(tokens: Tokens) -> ListSelect:
@@ -200,11 +196,12 @@ def _patterns(tokens: Tokens) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _returns(tokens: Tokens) -> tuple[ListReturn, tuple[StatusItem, ...]]:
-    """Read `(CHILDREN STATUS (…) …)`."""
+def _returns(tokens: Tokens) -> tuple[ListReturn, tuple[StatusItem, ...], tuple[str, ...]]:
+    """Read `(CHILDREN STATUS (…) METADATA (…) …)`."""
     tokens.expect(b"(", "return options")
     found, first = ListReturn.NONE, True
     status: tuple[StatusItem, ...] = ()
+    metadata: tuple[str, ...] = ()
     while not tokens.skip(b")"):
         if not first:
             tokens.space()
@@ -214,11 +211,15 @@ def _returns(tokens: Tokens) -> tuple[ListReturn, tuple[StatusItem, ...]]:
             tokens.space()
             status = _status_items(tokens)
             continue
+        if word == "METADATA":  # RFC 9590 §5
+            tokens.space()
+            metadata = read_entries(tokens)
+            continue
         option = _RETURNS.get(word)
         if option is None:
             tokens.fault("unknown return option")
         found |= option
-    return found, status
+    return found, status, metadata
 
 
 def parse_status(tokens: Tokens) -> Status:
@@ -238,9 +239,10 @@ def _status_items(tokens: Tokens) -> tuple[StatusItem, ...]:
         if found:
             tokens.space()
         word = tokens.word()
-        if word not in StatusItem.__members__:
+        item = _STATUS.get(word)
+        if item is None:
             tokens.fault("unknown status item")
-        found.append(StatusItem[word])
+        found.append(item)
     return tuple(dict.fromkeys(found))
 
 

@@ -17,9 +17,10 @@ def test_before_tls_nothing_to_log_in_with() -> None:
 
 
 def test_inside_tls_before_login() -> None:
-    words = announce(State.NOT_AUTHENTICATED, True).split()
+    words = announce(State.NOT_AUTHENTICATED, True, tuple(MECHANISMS)).split()
     assert b"LOGINDISABLED" not in words
     assert b"STARTTLS" not in words
+    assert b"AUTH=EXTERNAL" not in announce(State.NOT_AUTHENTICATED, True, ("PLAIN", "SCRAM-SHA-256")).split()
     assert {word[5:].decode() for word in words if word.startswith(b"AUTH=")} == set(MECHANISMS)
 
 
@@ -46,7 +47,8 @@ def test_state_table_and_parsers_name_the_same_commands() -> None:
 
 def test_names_of_extensions_have_their_commands() -> None:
     commands = {"ID": "ID", "ENABLE": "ENABLE", "IDLE": "IDLE", "NAMESPACE": "NAMESPACE", "UNSELECT": "UNSELECT",
-                "UIDPLUS": "UID EXPUNGE", "MOVE": "UID MOVE", "STARTTLS": "STARTTLS"}
+                "UIDPLUS": "UID EXPUNGE", "MOVE": "UID MOVE", "STARTTLS": "STARTTLS", "COMPRESS=DEFLATE": "COMPRESS",
+                "UNAUTHENTICATE": "UNAUTHENTICATE"}
     announced = {line.name for line in CAPABILITIES}
     assert set(commands) <= announced
     assert set(commands.values()) <= set(PARSERS)

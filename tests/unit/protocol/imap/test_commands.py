@@ -34,7 +34,6 @@ from mssante.protocol.imap.values import (
     Lsub,
     ModSeqKey,
     Move,
-    Nothing,
     NotKey,
     Rename,
     Search,
@@ -89,7 +88,7 @@ def value(event: Event) -> object:
           (StatusItem.MESSAGES, StatusItem.SIZE), True)),
     (b'LIST (SPECIAL-USE REMOTE) "" "*"', List("", ("*",), ListSelect.SPECIAL_USE | ListSelect.REMOTE, extended=True)),
     (b'LSUB "" "*"', Lsub("", "*")),
-    (b"STATUS a (MESSAGES uidnext UIDVALIDITY UNSEEN DELETED SIZE RECENT HIGHESTMODSEQ MESSAGES)",
+    (b"STATUS a (MESSAGES uidnext UIDVALIDITY UNSEEN DELETED SIZE RECENT HIGHESTMODSEQ mailboxid APPENDLIMIT DELETED-STORAGE MESSAGES)",
      Status("a", tuple(StatusItem))),
     (b"EXPUNGE", Expunge()),
     (b"UID EXPUNGE 1,3:2", Expunge(NumSet.parse(b"1:3"))),
@@ -111,7 +110,7 @@ def test_commands(line: bytes, expected: object, parse: Parse) -> None:
     b"ID", b"ID (", b"ID x", b'ID ("a")', b'ID ("a" "b"', b'ID ("a" "b" )', b"ID NILL", b'ID ("' + b"a" * 31 + b'" NIL)',
     b'ID ("a" "' + b"b" * 1025 + b'")', b"ID (" + b" ".join([b'"a" "b"'] * 31) + b")",
     b"ENABLE", b"ENABLE ", b"ENABLE a  b", b"ENABLE (a)", b"ENABLE" + b" a" * 51,
-    b"SELECT", b"SELECT ", b'SELECT ""', b"SELECT a b", b"SELECT a (QRESYNC (1 2))", b"SELECT a (CONDSTORE", b"SELECT  a",
+    b"SELECT", b"SELECT ", b'SELECT ""', b"SELECT a b", b"SELECT a (QRESYNC (1))", b"SELECT a (CONDSTORE", b"SELECT  a",
     b"SELECT a*", b"SELECT a%", b'SELECT "a', b'SELECT "a\\b"', b'SELECT "a\x00"', b'SELECT "a\xc3\xa9"', b"SELECT \xc3\xa9",
     b"SELECT &AAA-", b'SELECT "a\tb"', b"SELECT " + b"a" * 513, b"SELECT &ICg-",
     b"CREATE a (USE \\Sent)", b"CREATE a (USE (Sent))", b"CREATE a (FOO)", b"CREATE a (USE (\\Sent)",
@@ -219,11 +218,11 @@ def test_fetch_sections(item: bytes, section: Section, parse: Parse) -> None:
     assert isinstance(alone, Fetch)
     assert alone.sets_seen is not section.peek
     both = value(parse(b"UID FETCH 1 (FLAGS " + item + b" " + item + b")"))
-    assert both == Fetch(ONE, FetchItem.FLAGS | FetchItem.UID, (section,), uid=True)
+    assert both == Fetch(ONE, FetchItem.FLAGS | FetchItem.UID, (section,), uid=True, plain_uid=True)
 
 
 def test_changed_since(parse: Parse) -> None:
-    expected = Fetch(ONE, FetchItem.UID | FetchItem.FLAGS | FetchItem.MODSEQ, uid=True, changed_since=7)
+    expected = Fetch(ONE, FetchItem.UID | FetchItem.FLAGS | FetchItem.MODSEQ, uid=True, changed_since=7, plain_uid=True)
     assert value(parse(b"UID FETCH 1 (FLAGS) (changedsince 7)")) == expected
 
 
@@ -253,9 +252,9 @@ SEEN = FlagKey(1, True)
 
 @pytest.mark.parametrize(("keys", "expected"), [
     (b"ALL", Everything()),
-    (b"OLD", Everything()),
-    (b"RECENT", Nothing()),
-    (b"new", Nothing()),
+    (b"OLD", FlagKey(32, False)),
+    (b"RECENT", FlagKey(32, True)),
+    (b"new", AllOf((FlagKey(32, True), FlagKey(1, False)))),
     (b"SEEN", SEEN),
     (b"UNSEEN", FlagKey(1, False)),
     (b"ANSWERED UNFLAGGED DELETED UNDRAFT",

@@ -14,7 +14,7 @@ from mssante.protocol.imap.faults import ClientFault, CommandRefused, SessionEnd
     (CommandRefused("no such folder", code="NONEXISTENT"), b"a NO [NONEXISTENT] no such folder\r\n"),
     (CommandRefused("no"), b"a NO no\r\n"),
     (SessionEnd("bye now"), b"* BYE bye now\r\n"),
-    (StorageFull("x"), b"a NO [LIMIT] no room left, nothing was changed\r\n"),
+    (StorageFull("x"), b"a NO [UNAVAILABLE] no room left, nothing was changed\r\n"),
     (InputFault("bad shape"), b"a NO [CANNOT] bad shape\r\n"),
     (OperatorFault("secret /path"), b"a NO [SERVERBUG] internal error, please try again later\r\n"),
     (KeyError("secret"), b"a NO [SERVERBUG] internal error, please try again later\r\n"),

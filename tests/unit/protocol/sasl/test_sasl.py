@@ -10,16 +10,23 @@ from mssante.protocol.sasl.base import (
     MAX_RESPONSE,
     Challenge,
     Credentials,
+    Disproved,
     Failure,
+    Proved,
+    TokenClaim,
+    Verifier,
+    VerifierWanted,
     decode_initial,
     decode_response,
     encode_challenge,
 )
-from mssante.protocol.sasl.mechanisms import MECHANISMS, begin
+from mssante.protocol.sasl.mechanisms import ALL, MECHANISMS, Circumstances, begin, offered
+
+EVERYTHING = Circumstances(ALL, end_point=b"e" * 32, certificate_login="joe", tokens=True)
 
 
 def _begin(name: str):  # type: ignore[no-untyped-def]
-    exchange = begin(name)
+    exchange = begin(name, EVERYTHING)
     assert exchange is not None
     return exchange
 
@@ -63,7 +70,25 @@ def test_login_refused(name: bytes) -> None:
 
 
 def test_unknown_mechanism() -> None:
-    assert begin("CRAM-MD5") is None
+    assert begin("CRAM-MD5", EVERYTHING) is None
+
+
+def test_what_is_offered_depends_on_what_is_there() -> None:
+    assert offered(EVERYTHING) == tuple(MECHANISMS)
+    assert offered(Circumstances(ALL)) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+    assert offered(Circumstances(frozenset({"PLAIN", "EXTERNAL"}), tokens=True)) == ("PLAIN",)
+    assert offered(Circumstances()) == ()
+    assert begin("EXTERNAL", Circumstances(ALL)) is None
+    assert begin("OAUTHBEARER", Circumstances(ALL)) is None
+    assert begin("SCRAM-SHA-256-PLUS", Circumstances(ALL)) is None
+
+
+def test_external() -> None:
+    assert _begin("EXTERNAL").start(None) == Challenge()
+    assert _begin("EXTERNAL").start(b"") == Proved("", "joe")
+    assert _begin("EXTERNAL").start(b"JOE") == Proved("", "joe")
+    assert _begin("EXTERNAL").start(b"ann") == Proved("ann", "joe")
+    assert isinstance(_begin("EXTERNAL").start(b"a\xff"), Failure)
 
 
 def test_base64() -> None:
@@ -95,10 +120,13 @@ def test_any_octets_give_an_answer(name: str, initial: bytes | None, more: list[
     exchange = _begin(name)
     answer = exchange.start(initial)
     for data in more:
+        if isinstance(answer, VerifierWanted):
+            answer = exchange.supply(Verifier(4096, b"salt", bytes(32), bytes(32)))
         if not isinstance(answer, Challenge):
             break
         answer = exchange.respond(data)
-    assert isinstance(answer, Challenge | Credentials | Failure)
+    assert isinstance(answer, Challenge | Credentials | Failure | VerifierWanted | Proved | Disproved | TokenClaim)
+    assert not isinstance(answer, Proved) or answer.authcid == "joe"
     if isinstance(answer, Credentials):
         assert answer.authcid
         assert answer.password

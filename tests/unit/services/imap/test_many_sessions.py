@@ -26,6 +26,8 @@ class Picture:
         self.client = client
         self.uids: list[int] = []
         self.flags: dict[int, str] = {}
+        self.recent: set[int] = set()  # UIDs that were shown as recent
+        self.words = ""  # the last FLAGS line
 
     def hear(self, line: str, command: str) -> None:
         """Take one untagged line."""
@@ -41,9 +43,15 @@ class Picture:
             number, uid = int(found[1]), int(found[2])
             assert self.uids[number - 1] in (0, uid), f"{line}: number {number} was UID {self.uids[number - 1]}"
             self.uids[number - 1] = uid
-            self.flags[uid] = " ".join(sorted(found[3].split()))
+            words = found[3].split()
+            assert "travail" not in words or "travail" in self.words, f"{line}: the keyword was not told"
+            self.flags[uid] = " ".join(sorted(word for word in words if word != "\\Recent"))
+            if "\\Recent" in words:
+                self.recent.add(uid)
+        elif line.startswith("* FLAGS"):
+            self.words = line
         else:
-            assert line.startswith(("* SEARCH", "* OK [COPYUID")), line
+            assert re.match(r"\* (SEARCH|OK \[COPYUID|OK \[PERMANENTFLAGS|\d+ RECENT)", line), line
 
     async def ask(self, command: str) -> None:
         """Send a command and take all that is told."""
@@ -58,7 +66,9 @@ async def opened(stage: Stage) -> Picture:
     await client.line()
     await client.ask(f'l LOGIN {ADDRESS} "{PASSWORD}"')
     picture = Picture(client)
-    found = re.search(r"\* (\d+) EXISTS", "\n".join(await client.ask("s SELECT INBOX")))
+    lines = await client.ask("s SELECT INBOX")
+    picture.words = next(line for line in lines if line.startswith("* FLAGS"))
+    found = re.search(r"\* (\d+) EXISTS", "\n".join(lines))
     assert found is not None
     picture.uids = [0] * int(found[1])
     return picture
@@ -103,4 +113,7 @@ async def test_pictures_never_contradict_the_store(tmp_path: Path, seed: int) ->
     await fresh.ask("UID FETCH 1:* (UID FLAGS)") if rows else None
     for picture in pictures:
         assert {uid: picture.flags[uid] for uid in picture.uids} == {uid: fresh.flags[uid] for uid in fresh.uids}
+    recent = [uid for picture in (*pictures, fresh) for uid in picture.recent]
+    assert len(recent) == len(set(recent)), "a message was recent for two sessions"
+    assert set(fresh.uids) <= set(recent), "a message was recent for nobody"
     await stage.close()

@@ -33,8 +33,8 @@ class CountingDatabase:
         self.units += 1
         return run
 
-    async def read(self, unit: Callable[[Any], Any]) -> Any:
-        return await self._inner.read(self._counted(unit))
+    async def read(self, unit: Callable[[Any], Any], *, quick: bool = False) -> Any:
+        return await self._inner.read(self._counted(unit), quick=quick)
 
     async def write(self, unit: Callable[[Any], Any]) -> Any:
         return await self._inner.write(self._counted(unit))
@@ -74,9 +74,24 @@ COMMANDS = [
     ("SEARCH UNDELETED SINCE 1-Jan-2020 SMALLER 100000", 0),
     ("SEARCH SUBJECT bonjour", 1),
     ("SEARCH BODY premier", 1),
+    ("SEARCH OR FROM alpha TO praticien", 2),
+    ("SEARCH HEADER X-Absent premier", 1),
+    ("SORT (DISPLAYFROM SUBJECT REVERSE DATE) UTF-8 ALL", 1),
+    ("UID SORT RETURN (PARTIAL 1:10) (ARRIVAL SIZE) UTF-8 UNSEEN", 0),
+    ("THREAD REFERENCES UTF-8 ALL", 1),
+    ("UID SEARCH RETURN (UPDATE COUNT) UNSEEN", 0),
+    ("ESEARCH IN (mailboxes INBOX) UNSEEN", 1),
     ("UID MOVE 1:2 Archive", 1),
     ("NOOP", 0),
     ('LIST "" * RETURN (STATUS (MESSAGES UNSEEN))', 1),
+    ('LIST "" * RETURN (STATUS (DELETED-STORAGE MAILBOXID) METADATA (/shared/comment /private/comment))', 1),
+    ("GETMETADATA (DEPTH infinity) INBOX (/shared /private)", 1),
+    ('SETMETADATA INBOX (/shared/comment "a" /private/comment "b" /private/x NIL)', 1),
+    ("GETQUOTAROOT INBOX", 1),
+    ("STATUS INBOX (DELETED DELETED-STORAGE)", 2),
+    ("FETCH 1:* (EMAILID THREADID SAVEDATE)", 0),
+    ("FETCH 1:* PREVIEW", 1),
+    ("FETCH 1:* PREVIEW (LAZY)", 0),
 ]
 
 

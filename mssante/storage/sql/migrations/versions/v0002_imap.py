@@ -1,4 +1,5 @@
-"""Second shape: rights and annotations of folders, private `\\Seen`, dates of saving, SCRAM verifiers, message quotas.
+"""Second shape: rights and annotations of folders, private `\\Seen`, `\\Recent`, subscriptions by name, dates of saving, SCRAM
+verifiers, message quotas.
 
 Frozen: later shapes are later revisions.
 """
@@ -17,6 +18,8 @@ def upgrade() -> None:
     op.add_column("mailbox", Column("quota_messages", BigInteger, nullable=False, server_default="0"))
     op.add_column("account", Column("scram", Text, nullable=False, server_default=""))
     op.add_column("folder", Column("seen_private", SmallInteger, nullable=False, server_default="0"))
+    op.add_column("folder", Column("recent_uid", BigInteger, nullable=False, server_default="1"))
+    op.execute("UPDATE folder SET recent_uid = uidnext")  # what was there before is old
     op.add_column("folder_message", Column("saved_at", BigInteger, nullable=False, server_default="0"))
     # Rows from before have no date of saving of their own: the date of arrival is the nearest that is known.
     op.execute("UPDATE folder_message SET saved_at = internal_date")
@@ -44,6 +47,12 @@ def _create_sharing() -> None:
         "shared_subscription",
         Column("account_id", BigInteger, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
         Column("folder_id", BigInteger, ForeignKey("folder.id", ondelete="CASCADE"), primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "lost_subscription",
+        Column("mailbox_id", BigInteger, ForeignKey("mailbox.id", ondelete="CASCADE"), primary_key=True),
+        Column("name", Text, primary_key=True),
         sqlite_with_rowid=False,
     )
 

@@ -1,0 +1,185 @@
+"""`mssante search …`: the full-text index of SEARCH TEXT and BODY. It can be lost and made again; the mail is never touched.
+
+`index` is what a running server starts by itself when messages came. All commands run beside a server or without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, administer_config, emit, table
+from mssante.cli.serve import give_memory_back
+from mssante.config.load import load_config
+from mssante.config.model import Config
+from mssante.errors import InputFault
+from mssante.lang import say
+
+if TYPE_CHECKING:
+    from mssante.model.mailbox import Mailbox
+    from mssante.services.admin import Admin
+    from mssante.services.indexing import Indexer
+    from mssante.storage.interfaces import TextIndex
+
+app = typer.Typer(no_args_is_help=True, help="Index plein texte (full-text index)")
+MEMORY = 2 * 1024 * 1024 * 1024  # of the indexer's process: a file that wants more is left out
+PAGE = 1000
+TELL_SECONDS = 0.5
+LOWEST_PRIORITY = 19
+LOOK_SECONDS = 1.0
+STAY_SECONDS = 600.0  # then it leaves all the same: the next one may have to sweep
+
+
+def _indexer(config: Config, admin: Admin) -> tuple[Indexer, TextIndex]:
+    """Give the indexer of a configuration. Raises InputFault when it wants no index."""
+    from mssante.clock import SystemClock
+    from mssante.search_setup import index_settings, text_index
+    from mssante.services.indexing import Indexer
+
+    index = text_index(config)
+    if index is None:
+        raise InputFault(say("l'index plein texte est désactivé", "the full-text index is off"), rule="INDEX-OFF",
+                         remedy=say("mettez enabled = true dans [search]", "set enabled = true in [search]"))
+    return Indexer(admin.stores, index, SystemClock(), index_settings(config)), index
+
+
+@app.command()
+def rebuild(
+    address: Annotated[str, typer.Argument(metavar="[ADDRESS]", help="nom@domaine (name@domain)")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Toutes les boîtes (all mailboxes)")] = False,
+    config: ConfigFolder = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Refait l'index d'une boîte ou de toutes (makes the index of one mailbox or of all again)."""
+    if bool(address) == everything:
+        raise typer.BadParameter(say("donnez une adresse ou --all, un seul", "give one of an address and --all"))
+    loaded = load_config(config)
+    teller = _Teller(as_json)
+
+    async def work(admin: Admin) -> list[dict[str, Any]]:
+        indexer, index = _indexer(loaded, admin)
+        try:
+            return [await _rebuilt(indexer, index, box, teller) for box in await _boxes(admin, address.lower())]
+        finally:
+            index.close()
+
+    started = time.monotonic()
+    try:
+        done = administer_config(loaded, work)
+    finally:
+        teller.end()
+    seconds = round(time.monotonic() - started, 3)
+    headers = (say("boîte", "mailbox"), "messages", say("octets de l'index", "octets of the index"))
+    messages = sum(one["messages"] for one in done)
+    emit(as_json, {"ok": True, "mailboxes": done, "messages": messages, "seconds": seconds},
+         *table(headers, [(one["address"], one["messages"], one["index_octets"]) for one in done]),
+         say(f"{messages} messages indexés en {seconds:.1f} s", f"{messages} messages indexed in {seconds:.1f} s"))
+
+
+async def _boxes(admin: Admin, address: str) -> list[Mailbox]:
+    """Give the mailboxes asked for. Raises InputFault `BAL-INCONNUE`."""
+    stores = admin.stores
+    if address:
+        found = await stores.database.read(lambda tx: stores.accounts.mailboxes_by_address(tx, [address]))
+        if not found:
+            raise InputFault(say(f"boîte inconnue : {address}", f"no such mailbox: {address}"), rule="BAL-INCONNUE",
+                             remedy="mssante mailbox list")
+        return found
+    boxes: list[Mailbox] = []
+    after = ""
+    while page := await admin.mailboxes(limit=PAGE, after=after):
+        boxes += page
+        after = page[-1].address
+    return boxes
+
+
+async def _rebuilt(indexer: Indexer, index: TextIndex, box: Mailbox, teller: _Teller) -> dict[str, Any]:
+    change = await indexer.rebuild(box.id, lambda done, of: teller.tell(box.address, done, of))
+    return {"address": box.address, "messages": change.added, "index_octets": await asyncio.to_thread(index.octets, box.id)}
+
+
+@app.command("index")
+def index_(
+    linger: Annotated[int, typer.Option("--linger", min=0, metavar="SECONDS",
+                                        help="Attend encore d'autres messages (waits for more messages)")] = 0,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Compare aussi index et courrier (compares index and mail too)")] = False,
+    config: ConfigFolder = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Indexe ce qui est arrivé ; le serveur le lance lui-même (indexes what came; the server starts it by itself)."""
+    loaded = load_config(config)
+    give_memory_back()
+    os.nice(LOWEST_PRIORITY)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+    async def work(admin: Admin) -> tuple[int, int]:
+        indexer, index = _indexer(loaded, admin)
+        try:
+            added = await indexer.catch_up()
+            change = await indexer.sweep() if sweep else None
+            return added + await _linger(indexer, linger) + (change.added if change else 0), change.removed if change else 0
+        finally:
+            index.close()
+
+    added, removed = administer_config(loaded, work)
+    emit(as_json, {"ok": True, "added": added, "removed": removed},
+         say(f"{added} messages ajoutés, {removed} retirés", f"{added} messages added, {removed} removed"))
+
+
+async def _linger(indexer: Indexer, seconds: int) -> int:
+    """Put in what comes, until nothing came for so long or our server is gone, `STAY_SECONDS` at most."""
+    added, until, parent = 0, time.monotonic() + seconds, os.getppid()
+    leave = time.monotonic() + STAY_SECONDS
+    while time.monotonic() < min(until, leave) and os.getppid() == parent:
+        await asyncio.sleep(LOOK_SECONDS)
+        more = await indexer.catch_up()
+        if more:
+            added, until = added + more, time.monotonic() + seconds
+    return added
+
+
+@app.command()
+def status(config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Dit le retard de l'index (tells how far the index is behind)."""
+    from mssante.search_setup import MOST_LAG
+
+    loaded = load_config(config)
+
+    async def work(admin: Admin) -> int:
+        _, index = _indexer(loaded, admin)
+        mark = index.mark()
+        index.close()
+        return await admin.stores.database.read(lambda tx: admin.stores.feed.lag(tx, mark, MOST_LAG))
+
+    lag = administer_config(loaded, work)
+    emit(as_json, {"ok": True, "lag": lag}, say(f"messages à indexer : {lag}", f"messages to index: {lag}"))
+
+
+class _Teller:
+    """Progress on standard error: only on a terminal, never with --json."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._on = sys.stderr.isatty() and not as_json
+        self._next = 0.0
+        self._shown = False
+
+    def tell(self, address: str, done: int, of: int) -> None:
+        """One batch of a mailbox is in."""
+        if not self._on or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + TELL_SECONDS
+        self._shown = True
+        sys.stderr.write(f"\r\x1b[K{address} : {done}/{of}")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Wipe the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,0 +1,229 @@
+"""The login side of an IMAP connection: STARTTLS, LOGIN, AUTHENTICATE, and back: UNAUTHENTICATE (RFC 9051 §6.2, RFC 8437).
+
+- STARTTLS: octets that came before the handshake are never taken for commands; if there are any, the connection ends.
+- AUTHENTICATE drives the pure exchanges of `protocol/sasl`; `services/sasl.py` checks what they claim.
+- What is offered depends on the listener, the configuration and the client's certificate: see `LoginOffer`.
+- A refused login is told late and without a reason; too many of them end the connection. An account has so many connections.
+- No secret is kept: an exchange is dropped with its last answer.
+Base of `endpoints/imap_connection.py`, which has the commands, the clock and the reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from mssante.endpoints.imap_output import PacedConnection
+from mssante.observability.metrics import LIMITS
+from mssante.protocol.imap import encode
+from mssante.protocol.imap.session import ImapSession
+from mssante.protocol.imap.values import Completion, Condition
+from mssante.protocol.sasl import base as sasl
+from mssante.protocol.sasl.mechanisms import ALL, Circumstances, offered
+from mssante.protocol.sasl.mechanisms import begin as begin_exchange
+from mssante.services.imap.session import Session
+from mssante.services.sasl import Accepted, Caller, Refused, Step, follow
+from mssante.services.throttle import Bucket
+
+if TYPE_CHECKING:
+    from mssante.endpoints.imap import AccountUse, ImapEndpoint
+
+log = structlog.get_logger("imap")
+
+
+@dataclass(frozen=True, slots=True)
+class LoginOffer:
+    """How one may log in at a listener.
+
+    common: what all connections have; certificates: logins by SHA-256 of the client's certificate (64 lower-case hex digits):
+    such a client is offered EXTERNAL, when the TLS context asks for certificates and verified this one.
+    """
+
+    common: Circumstances = field(default_factory=lambda: Circumstances(ALL))
+    certificates: Mapping[str, str] = field(default_factory=dict)
+
+    def to(self, ssl_object: Any) -> Circumstances:
+        """Give what one TLS connection is offered."""
+        certificate = ssl_object.getpeercert(True) if self.certificates and ssl_object is not None else None
+        if not certificate:
+            return self.common
+        login = self.certificates.get(hashlib.sha256(certificate).hexdigest(), "")
+        return replace(self.common, certificate_login=login) if login else self.common
+
+
+class LoginSide(PacedConnection):
+    """A connection up to its login."""
+
+    def __init__(self, endpoint: ImapEndpoint) -> None:
+        super().__init__(endpoint.settings.stall_seconds)
+        self._endpoint = endpoint
+        self._settings = endpoint.settings
+        self._core = ImapSession(limits=endpoint.limits)
+        self._core.figures = endpoint.settings.figures
+        self._session = Session(endpoint.services, self._core, "")
+        self._session.tell_progress(self._tell)
+        self._ahead = bytearray()
+        self._reading_paused = False
+        self._circumstances = endpoint.offer.common
+        self._exchange: sasl.Exchange | None = None
+        self._exchange_tag = b""
+        self._login_failures = 0
+        self._last_heard = 0.0
+        self._bucket = Bucket(endpoint.settings.commands_before_rate, endpoint.settings.commands_before_burst,
+                              self._loop.time())
+        self._use: AccountUse | None = None
+
+    def _start(self, running: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine; commands behind it wait when it does."""
+        raise NotImplementedError
+
+    def _refuse(self, tag: bytes, name: str, fault: BaseException) -> None:
+        """Answer a fault with its tagged line."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------ TLS
+
+    def _tls_is_up(self) -> None:
+        """Look at what this connection can be offered."""
+        if self._transport is not None:
+            self._circumstances = self._endpoint.offer.to(self._transport.get_extra_info("ssl_object"))
+        self._core.mechanisms = offered(self._circumstances)
+
+    async def _start_tls(self, tag: bytes) -> None:
+        """STARTTLS (RFC 9051 §6.2.1)."""
+        context, transport = self._endpoint.tls, self._transport
+        if context is None or transport is None:
+            self._write(encode.tagged(tag, Completion(Condition.NO, "TLS is not available", b"UNAVAILABLE")))
+            return
+        if self._ahead or self._core.buffered or not self._core.start_tls():
+            # Octets sent before the handshake could be anyone's (RFC 9051 §11.1).
+            self._write(encode.bye("no command may follow STARTTLS before TLS is active"))
+            self._close()
+            return
+        self._write(encode.tagged(tag, Completion(text="begin TLS now")))
+        self._flush()
+        try:
+            secured = await self._loop.start_tls(transport, self, context, server_side=True,
+                                                 ssl_handshake_timeout=self._settings.handshake_seconds)
+        except (OSError, ConnectionError) as fault:
+            log.info("imap_handshake_failed", fault=type(fault).__name__)
+            self.abort()
+            return
+        if secured is None:
+            self.abort()
+            return
+        if self._reading_paused:  # a command came with the end of the handshake, and paused what is now beneath TLS
+            transport.resume_reading()
+            self._reading_paused = False
+        self._bind(secured)
+        self._tls_is_up()
+
+    # ------------------------------------------------------------------------------------------ exchanges
+
+    def _authenticate(self, tag: bytes, mechanism: str, initial: bytes | None) -> None:
+        """AUTHENTICATE (RFC 9051 §6.2.2)."""
+        exchange = begin_exchange(mechanism, self._circumstances)
+        if exchange is None:
+            self._write(encode.tagged(tag, Completion(Condition.NO, "this mechanism is not supported", b"CANNOT")))
+            return
+        self._exchange, self._exchange_tag = exchange, tag
+        self._start(self._go_on(exchange, exchange.start(initial)))
+
+    def _respond(self, line: bytes) -> None:
+        """Give the exchange the client's line."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        decoded = sasl.decode_response(line)
+        answer = decoded if isinstance(decoded, sasl.Failure) else exchange.respond(decoded)
+        self._start(self._go_on(exchange, answer))
+
+    async def _go_on(self, exchange: sasl.Exchange, answer: sasl.Answer) -> None:
+        """Treat what an exchange says."""
+        tag = self._exchange_tag
+        caller = Caller(self._session.peer, "imap")
+        try:
+            step = await follow(self._endpoint.services.authenticator, exchange, answer, caller)
+            if isinstance(step, sasl.Challenge):
+                self._core.expect_line()
+                self._write(encode.continuation(sasl.encode_challenge(step)))
+                return
+            self._exchange = None
+            await self._conclude(tag, step)
+        except Exception as fault:  # the border: a failing store must not look like a wrong password
+            self._exchange = None
+            self._refuse(tag, "AUTHENTICATE", fault)
+
+    async def _login(self, tag: bytes, login: str, password: str) -> None:
+        """LOGIN (RFC 9051 §6.2.3)."""
+        try:
+            account = await self._endpoint.services.authenticator.authenticate(login, password, self._session.peer, "imap")
+            await self._conclude(tag, Accepted(account) if account is not None else Refused())
+        except Exception as fault:  # the border: a failing store must not look like a wrong password
+            self._refuse(tag, "LOGIN", fault)
+
+    # ------------------------------------------------------------------------------------------ outcome
+
+    async def _conclude(self, tag: bytes, step: Step) -> None:
+        """Let the user in, or tell that the login is refused; too many failures end the connection."""
+        match step:
+            case Accepted():
+                await self._let_in(tag, step)
+            case sasl.Failure(text):
+                refusal = Completion(Condition.NO, text, b"CANNOT") if step.refused else Completion(Condition.BAD, text)
+                self._write(encode.tagged(tag, refusal))
+            case Refused("AUTHORIZATIONFAILED"):
+                refusal = Completion(Condition.NO, "no other identity may be taken", b"AUTHORIZATIONFAILED")
+                self._write(encode.tagged(tag, refusal))
+            case Refused(code):
+                self._login_failures += 1
+                if self._settings.login_delay_seconds > 0:
+                    await asyncio.sleep(self._settings.login_delay_seconds)
+                self._write(encode.tagged(tag, Completion(Condition.NO, "login refused", code.encode("ascii"))))
+                if self._login_failures >= self._settings.login_failures:
+                    LIMITS.labels("login_failures").inc()
+                    self._write(encode.bye("too many failed logins"))
+                    self._close()
+
+    async def _let_in(self, tag: bytes, step: Accepted) -> None:
+        """Open the user's mailbox, within the connections that an account may have. Raises CommandRefused."""
+        use = self._endpoint.enter(step.account.login)
+        try:
+            await self._session.enter(step.account)
+        except BaseException:
+            self._endpoint.leave(use)
+            raise
+        self._use = use
+        if self._closed:  # the client left meanwhile
+            self._session.end()
+            self._forget_use()
+            return
+        self._bucket = Bucket(self._settings.commands_rate, self._settings.commands_burst, self._loop.time())
+        self._core.logged_in()
+        self._last_heard = self._loop.time()
+        self._write(encode.tagged(tag, Completion(text="logged in", code=self._core.capability_code())))
+
+    def _forget_use(self) -> None:
+        """This connection is no connection of an account any more."""
+        if self._use is not None:
+            self._endpoint.leave(self._use)
+            self._use = None
+
+    def _unauthenticate(self, tag: bytes) -> None:
+        """UNAUTHENTICATE (RFC 8437 §3): everything of the user is dropped, TLS stays, compression ends behind this answer."""
+        former = self._session
+        former.end()
+        self._forget_use()
+        self._session = Session(self._endpoint.services, self._core, former.peer)
+        self._session.wake = former.wake
+        self._session.tell_progress(self._tell)
+        self._core.unauthenticated()
+        self._bucket = Bucket(self._settings.commands_before_rate, self._settings.commands_before_burst, self._loop.time())
+        self._last_heard = self._loop.time()
+        self._write(encode.tagged(tag, Completion(text="UNAUTHENTICATE completed", code=self._core.capability_code())))
+        self._end_compression()

@@ -1,0 +1,60 @@
+"""How one logs in, from the configuration: what `[login]` says, as the values that IMAP and submission take (floor 6).
+
+- Channel binding data come from the certificate that the doors of the users show.
+- Client certificates are asked for on the IMAP doors only when an authority is configured, and checked by OpenSSL up to it,
+  dates included; `[login.certificates]` then says whose they are. Nobody gets in by a certificate that is not named there.
+Called by `app.py`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+from mssante.config.model import Config
+from mssante.endpoints.imap_login import LoginOffer
+from mssante.endpoints.listeners import end_point_of, server_context
+from mssante.protocol.sasl.mechanisms import Circumstances
+from mssante.services.imap.settings import ImapSettings
+
+
+def users_pair(config: Config) -> tuple[Path, Path]:
+    """Give certificate and key of the doors of the users."""
+    tls = config.operator.tls
+    return (config.path(tls.client_certificate or tls.operator_certificate),
+            config.path(tls.client_key or tls.operator_key))
+
+
+def circumstances(config: Config, *, tokens: bool) -> Circumstances:
+    """Give what every TLS connection of a user is offered. Raises OSError, ValueError for a certificate that cannot be read."""
+    return Circumstances(frozenset(config.operator.login.mechanisms), end_point_of(users_pair(config)[0]), tokens=tokens)
+
+
+def login_offer(config: Config, *, tokens: bool) -> LoginOffer:
+    """Give how one logs in over IMAP."""
+    login = config.operator.login
+    return LoginOffer(circumstances(config, tokens=tokens),
+                      {print_.replace(":", "").lower(): name.lower() for print_, name in login.certificates.items()})
+
+
+def imap_context(config: Config) -> ssl.SSLContext:
+    """Give the TLS context of IMAP. Raises OSError or ssl.SSLError when a file does not do."""
+    anchors = config.operator.login.client_anchors
+    return server_context(*users_pair(config), config.path(anchors) if anchors else None, people=True)
+
+
+def with_login_limits(settings: ImapSettings, config: Config) -> ImapSettings:
+    """Give IMAP settings with the limits of `[login]`."""
+    login = config.operator.login
+    return replace(
+        settings, connections_per_account=login.connections_per_account, login_seconds=login.login_seconds,
+        login_failures=login.failures_per_connection, commands_rate=float(login.commands_per_second),
+        commands_burst=float(login.commands_at_once), account_commands_rate=float(login.account_commands_per_second),
+        account_commands_burst=float(login.account_commands_at_once))
+
+
+def salt_key(secret: bytes) -> bytes:
+    """Give the key of the salts that unknown logins are shown, from the operator's own secret."""
+    return hmac.digest(secret, b"scram salt of unknown logins", "sha256")
