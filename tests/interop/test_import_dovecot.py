@@ -136,6 +136,8 @@ def test_a_thousand_messages_survive_a_kill(dovecot: Dovecot, running_lab: Runni
         assert all(one["equal"] and one["source_hash"] == one["stored_hash"] for one in folders.values())
         assert document["ok"] and not document["notes"]
 
+        # The folder that the session holds open hears of another process within a second or so.
+        assert soon(lambda: reader.count() == FOLDERS["INBOX"][1])
         there = dovecot.client(running_lab.anchors())
         for source, (target, count) in FOLDERS.items():
             original = contents(there, source)
@@ -161,6 +163,7 @@ def test_an_idling_client_hears_of_an_import_over_starttls(dovecot: Dovecot, run
         assert [one["source"] for one in document["folders"]] == ["INBOX"]  # type: ignore[attr-defined]
         reader.client.sock.settimeout(10)
         assert reader.client.readline() == b"* 3 EXISTS\r\n"
+        assert reader.client.readline() == b"* 3 RECENT\r\n"
         reader.client.send(b"DONE\r\n")
         assert reader.client.readline().startswith(b"x1 OK")
 
