@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import abstractmethod
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -78,13 +79,13 @@ class LoginSide(PacedConnection):
                               self._loop.time())
         self._use: AccountUse | None = None
 
+    @abstractmethod
     def _start(self, running: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine; commands behind it wait when it does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _refuse(self, tag: bytes, name: str, fault: BaseException) -> None:
         """Answer a fault with its tagged line."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------ TLS
 

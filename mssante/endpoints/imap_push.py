@@ -10,6 +10,7 @@ Base of `endpoints/imap_connection.py`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -36,9 +37,9 @@ class PushSide(AppendSide):
         self._idle_tag: bytes | None = None
         self._session.wake = self._wake
 
+    @abstractmethod
     def _log_fault(self, name: str, fault: BaseException) -> None:
         """One line about a fault of ours."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------ IDLE
 
