@@ -22,8 +22,8 @@ from mssante.errors import OperatorFault
 from mssante.storage.sql.engine import Failure, StorageEngine
 from mssante.storage.sql.tables import metadata, schema_version, store_head
 
-SCHEMA_VERSION = 2
-COMPAT_VERSION = 1  # shape 2 adds columns with defaults and tables: a program of shape 1 works on it
+SCHEMA_VERSION = 3
+COMPAT_VERSION = 1  # shapes 2 and 3 add columns with defaults and tables: a program of shape 1 works on them
 LOCK_SECONDS = 20.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

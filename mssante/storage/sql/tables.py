@@ -238,3 +238,52 @@ whitelist_version = Table(
     Column("forced", SmallInteger, nullable=False),
     Index("whitelist_version_by_adoption", "adopted_at"),
 )
+
+# refused: empty, or the code of the rule by which a certificate is not used.
+smime_certificate = Table(
+    "smime_certificate", metadata,
+    Column("address", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("refused", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+smime_policy = Table(
+    "smime_policy", metadata,
+    Column("mailbox_id", BigInteger, ForeignKey("mailbox.id", ondelete="CASCADE"), primary_key=True),
+    Column("outgoing", Text, nullable=False),
+    Column("incoming", Text, nullable=False),
+    Column("key_reference", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+peer_certificate = Table(
+    "peer_certificate", metadata,
+    Column("domain", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("direction", Text, primary_key=True),
+    Column("der", LargeBinary, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("uses", BigInteger, nullable=False),
+    Column("refused", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+queue_hold = Table(
+    "queue_hold", metadata,
+    Column("id", Identifier, primary_key=True, autoincrement=False),
+    Column("cause", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("automatic", SmallInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Index("queue_hold_by_cause", "cause", "domain", unique=True),
+)
