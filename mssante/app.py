@@ -186,7 +186,7 @@ class Operator:
         login = PASSWORDS_ONLY if operator_port else circumstances(self._config, tokens=False)
         return SmtpSettings(
             operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port, login=login,
-            contact=operator.operator.contact,
+            contact=operator.operator.contact, postmaster=self._config.domains.domain[0].name,
             message_bytes=limits.message_bytes, recipients=limits.recipients, commands=limits.session_commands,
             errors=limits.errors_per_session, handshake_seconds=limits.handshake_seconds,
             command_seconds=limits.command_seconds, data_seconds=limits.data_seconds)

@@ -1,6 +1,6 @@
 """One SMTP session: aiosmtpd's `SMTP` class with our own read loop, reply buffer, DATA, TLS switch and limits.
 
-What is kept of aiosmtpd: its verb table (`smtp_*` methods), session and envelope state, NOOP, RSET, HELP, VRFY, EXPN.
+What is kept of aiosmtpd: its protocol class and its verb table (`smtp_*` methods); every verb is answered by ours.
 What is ours, and why (each is a test in tests/interop/test_aiosmtpd_contract.py):
 
 - The read loop takes what is there and answers all pipelined commands in one write (RFC 2920): one read, one hook and one
@@ -21,7 +21,7 @@ import logging
 import ssl
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
@@ -51,7 +51,8 @@ PASSWORDS_ONLY = Circumstances(frozenset({"PLAIN", "LOGIN"}))
 
 @dataclass(frozen=True, slots=True)
 class SmtpSettings:
-    """What one door offers. implicit_tls: TLS from the first octet (465); contact: support address told to refused peers."""
+    """What one door offers. implicit_tls: TLS from the first octet (465); contact: support address told to refused peers;
+    postmaster: domain whose postmaster answers for us when none is named (RFC 5321 §4.5.1)."""
 
     hostname: str
     tls: ssl.SSLContext
@@ -59,6 +60,7 @@ class SmtpSettings:
     offers_auth: bool = False
     login: Circumstances = PASSWORDS_ONLY  # what AUTH offers
     contact: str = ""
+    postmaster: str = ""
     message_bytes: int = 30 * 1024 * 1024
     recipients: int = 200
     commands: int = 20_000
@@ -142,9 +144,6 @@ class SmtpLoop(SMTP):
         self.wire = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         self._address = str(peer[0])
-        self.reset_envelope()
-        self.session = self._create_session()
-        self.session.peer = str(peer)
         self.state = SmtpSessionState(f"{peer[0]}:{peer[1]}")
         if not self.registry.opened(self, self._address):
             self._address = ""
@@ -167,10 +166,6 @@ class SmtpLoop(SMTP):
                 self.wire.pause_reading()
             return
         self._pump()
-
-    def reset_envelope(self) -> None:
-        """Forget aiosmtpd's envelope state."""
-        self._set_rset_state()  # type: ignore[no-untyped-call]
 
     def eof_received(self) -> bool | None:
         """The peer will say no more: a commit under way goes on by itself, nothing else does."""
@@ -205,10 +200,6 @@ class SmtpLoop(SMTP):
             self._errors += 1
             if self._errors > self.settings.errors and not self._closing:
                 self._end(replies.TOO_MANY_ERRORS)
-
-    async def push(self, status: str | bytes) -> None:
-        """aiosmtpd's inherited verbs answer through here: buffered like ours, never waiting."""
-        self._out.append((status.encode("ascii", "replace") if isinstance(status, str) else status) + b"\r\n")
 
     def _flush(self) -> None:
         if self._out and self.wire is not None:
@@ -306,12 +297,9 @@ class SmtpLoop(SMTP):
             self.say(replies.SYNTAX)
             return
         try:
-            result = method(self, argument)
+            method(self, argument)
         except ReplyFault as fault:
             self.say(fault.reply)
-            return
-        if result is not None:
-            _finish_inherited(result)
 
     def _wait_for(self, awaitable: Awaitable[Any], then: Callable[[Any], None]) -> None:
         """Answer later: no further command is read before `then` was given the result."""
@@ -351,13 +339,3 @@ _running: set[asyncio.Task[None]] = set()  # strong references: a commit outlive
 def running_commands() -> set[asyncio.Task[None]]:
     """Give the tasks of commands under way, for the drain at stop."""
     return _running
-
-
-def _finish_inherited(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run an inherited verb to its end: with our `push` it never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise RuntimeError("an inherited aiosmtpd verb suspended")

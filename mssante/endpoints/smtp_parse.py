@@ -86,13 +86,14 @@ def parse_mail(argument: str) -> MailCommand:
     return MailCommand(sender, int(size_text), ret, _xtext(envid, 100) if envid else "", smtputf8)
 
 
-def parse_rcpt(argument: str, smtputf8: bool) -> Recipient:
-    """Read what follows RCPT. Raises ReplyFault."""
+def parse_rcpt(argument: str, smtputf8: bool, postmaster: str = "") -> Recipient:
+    """Read what follows RCPT; `<postmaster>` alone is the one of the domain `postmaster` (RFC 5321 §4.5.1). Raises ReplyFault."""
     match = _TO.match(argument)
     if match is None or _CONTROL.search(argument):
         raise ReplyFault(replies.SYNTAX)
+    path = f"{match[1]}@{postmaster}" if postmaster and match[1].lower() == "postmaster" else match[1]
     try:
-        address = parse_envelope_address(match[1], smtputf8)
+        address = parse_envelope_address(path, smtputf8)
     except InputFault as fault:
         raise ReplyFault(replies.BAD_ADDRESS) from fault
     if not match[2]:

@@ -1,7 +1,7 @@
 """The verbs of one SMTP session: each computes and calls `say`; the loop beneath writes (STYLE rule 2).
 
-Commands (RFC 5321 §4.1.1): EHLO, HELO, STARTTLS (RFC 3207), AUTH (RFC 4954), MAIL, RCPT, DATA, RSET, NOOP, QUIT; HELP, VRFY
-and EXPN stay aiosmtpd's. Replies come from `mssante.model.replies` and from the policy's decisions.
+Commands (RFC 5321 §4.1.1): EHLO, HELO, STARTTLS (RFC 3207), AUTH (RFC 4954), MAIL, RCPT, DATA, RSET, NOOP, QUIT, HELP,
+VRFY, EXPN. Replies come from `mssante.model.replies` and from the policy's decisions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class HardenedSmtp(SmtpLoop):
             self._turn_away(self.state.refused)
             return
         self._forget_transaction()
-        self._greeted(argument, extended=True)
+        self.state.helo = argument
         lines = [self.settings.hostname, *self._extensions()]
         last = len(lines) - 1
         self._out.append("".join(f"250{' ' if i == last else '-'}{line}\r\n" for i, line in enumerate(lines)).encode())
@@ -66,7 +66,7 @@ class HardenedSmtp(SmtpLoop):
             self._turn_away(self.state.refused)
             return
         self._forget_transaction()
-        self._greeted(argument, extended=False)
+        self.state.helo = argument
         self._out.append(f"250 {self.settings.hostname}\r\n".encode())
 
     def _turn_away(self, refusal: Refuse) -> None:
@@ -75,13 +75,6 @@ class HardenedSmtp(SmtpLoop):
         if self.settings.contact:
             reply = SmtpReply(reply.code, reply.enhanced, f"{reply.text}\nContact : {self.settings.contact}", reply.rule)
         self._end(reply)
-
-    def _greeted(self, name: str, *, extended: bool) -> None:
-        """Keep the greeting where aiosmtpd's inherited verbs look for it, and in our state."""
-        self.state.helo = name
-        if self.session is not None:
-            self.session.extended_smtp = extended
-            self.session.host_name = name or None
 
     def smtp_STARTTLS(self, argument: str) -> None:
         """STARTTLS (RFC 3207 §4): the buffer in clear must be empty, all state is forgotten."""
@@ -97,7 +90,7 @@ class HardenedSmtp(SmtpLoop):
         self.say(replies.READY_FOR_TLS)
         self._flush()
         self._forget_transaction()
-        self._greeted("", extended=False)
+        self.state.helo = ""
         self._wait_for(self._upgrade(), lambda _: None)
 
     async def _upgrade(self) -> None:
@@ -193,7 +186,7 @@ class HardenedSmtp(SmtpLoop):
             raise ReplyFault(replies.BAD_SEQUENCE)
         if transaction.recipient_count >= self.settings.recipients:
             raise ReplyFault(replies.TOO_MANY_RECIPIENTS)
-        recipient = parse_rcpt(argument, transaction.smtputf8)
+        recipient = parse_rcpt(argument, transaction.smtputf8, self.settings.postmaster)
 
         def decided(decision: Decision) -> None:
             if isinstance(decision, Allow):
@@ -256,7 +249,7 @@ class HardenedSmtp(SmtpLoop):
         finally:
             self.state.transaction = None  # not before: a refusal is journalled with its sender and trace id
 
-    # ------------------------------------------------------------ RSET, QUIT and what aiosmtpd keeps
+    # ------------------------------------------------------------ RSET, QUIT and what tells nothing
 
     def smtp_RSET(self, argument: str) -> None:
         """RSET (RFC 5321 §4.1.1.5)."""
@@ -267,13 +260,24 @@ class HardenedSmtp(SmtpLoop):
         """NOOP (RFC 5321 §4.1.1.9)."""
         self.say(replies.OK)
 
+    def smtp_VRFY(self, argument: str) -> None:
+        """VRFY (RFC 5321 §3.5.3): the same answer for every address, known or not."""
+        self.say(replies.NOT_VERIFIED if argument else replies.SYNTAX)
+
+    def smtp_EXPN(self, argument: str) -> None:  # type: ignore[override]  # called by our loop, never awaited
+        """EXPN (RFC 5321 §3.5.1): not offered, lists are nobody's business."""
+        self.say(replies.NOT_OFFERED)
+
+    def smtp_HELP(self, argument: str) -> None:
+        """HELP (RFC 5321 §4.1.1.8)."""
+        self.say(replies.HELP)
+
     def smtp_QUIT(self, argument: str) -> None:
         """QUIT (RFC 5321 §4.1.1.10)."""
         self._end(replies.BYE)
 
     def _forget_transaction(self) -> None:
         self.state.transaction = None
-        self.reset_envelope()
 
 
 def _data_refusal(rule: str, limit_bytes: int) -> SmtpReply:

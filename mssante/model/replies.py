@@ -22,6 +22,10 @@ START_DATA = _reply(354, "", "Message, puis <CRLF>.<CRLF>")
 READY_FOR_TLS = _reply(220, "2.0.0", "Pret pour TLS")
 AUTH_OK = _reply(235, "2.7.0", "Authentification reussie")
 
+NOT_VERIFIED = _reply(252, "2.5.2", "Adresse non verifiee ici : envoyez, la reponse a RCPT fait foi")
+NOT_OFFERED = _reply(502, "5.5.1", "Commande non proposee", "SMTP-COMMANDE")
+HELP = _reply(214, "2.0.0", "EHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT : RFC 5321")
+
 NEED_TLS = _reply(530, "5.7.0", "STARTTLS obligatoire avant toute commande de message", "TLS-REQUIS")
 TLS_INJECTION = _reply(554, "5.5.1", "Octets recus apres STARTTLS avant la negociation : session fermee", "TLS-INJECTION")
 TLS_TWICE = _reply(503, "5.5.1", "TLS est deja actif", "TLS-DEJA")

@@ -162,12 +162,12 @@ async def test_syntax_of_recipients(wire: Wire, command: str, reply: str) -> Non
 
 async def test_vrfy_tells_nobody_who_exists(wire: Wire) -> None:
     assert (await wire.ask(f"VRFY <{ALICE}>")) == (await wire.ask(f"VRFY <absent@{OURS}>"))
-    assert (await wire.ask(f"VRFY {ALICE}")).startswith("252 ")
+    assert (await wire.ask(f"VRFY {ALICE}")).startswith("252 2.5.2 ")
 
 
 async def test_help_answers_whatever_it_is_asked(wire: Wire) -> None:
     for verb in ("", *["HELP", "VRFY", "MAIL", "RCPT", "DATA", "EHLO", "AUTH", "STARTTLS", "QUIT", "NOOP", "RSET", "EXPN", "FOO"]):
-        assert (await wire.ask(f"HELP {verb}".strip()))[:3] in ("250", "501")
+        assert (await wire.ask(f"HELP {verb}".strip())).startswith("214 2.0.0 ")
 
 
 async def test_auth_is_not_there_between_operators(wire: Wire) -> None:

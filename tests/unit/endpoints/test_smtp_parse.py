@@ -68,3 +68,11 @@ def test_nothing_but_a_reply_comes_of_any_text(text: str) -> None:
         else:
             address = found.sender if isinstance(found, MailCommand) else found.address
             assert not any(sign in str(address) for sign in "\r\n\x00<> \"%")
+
+
+@pytest.mark.parametrize("word", ["postmaster", "Postmaster", "POSTMASTER"])
+def test_postmaster_needs_no_domain(word: str) -> None:
+    assert parse_rcpt(f"TO:<{word}>", False, "a.mssante.fr").address.key == "postmaster@a.mssante.fr"
+    with pytest.raises(ReplyFault):
+        parse_rcpt(f"TO:<{word}>", False)
+    assert parse_rcpt(f"TO:<{word}@b.mssante.fr>", False, "a.mssante.fr").address.domain == "b.mssante.fr"
