@@ -3,7 +3,7 @@
 - `Keeper` is the client under proof: it enables QRESYNC (and sometimes UIDONLY), keeps UIDs, flags and one modseq, and follows the
   rules of RFC 7162 for moving that modseq forward: only at the end of a command, or while it idles.
 - `Other` is a client of the old kind, or one of UIDONLY without QRESYNC; it checks its own picture.
-- The world delivers messages and purges tombstones. Clients leave at any moment, also in the middle of an answer.
+- The world delivers messages and purges tombstones; clients leave at any moment, also in the middle of an answer.
 Everything comes from one `random.Random`: a seed is a run.
 """
 
@@ -175,8 +175,9 @@ class Player:
         assert not earlier, "EARLIER was not asked"
         if uid in self.uids:
             self.uids.remove(uid)
-        else:
-            self.uids.remove(0)
+        else:  # one whose UID was not told: it stands behind the last that is known to be below it
+            below = max((place + 1 for place, known in enumerate(self.uids) if 0 < known < uid), default=0)
+            del self.uids[self.uids.index(0, below)]
         self.flags.pop(uid, None)
 
     def ended(self, line: str, command: str) -> None:
@@ -285,6 +286,7 @@ class Keeper(Player):
         self.modseq = 0
         self._heard = 0  # highest modseq told, not kept yet
         self._selecting = False
+        self._earlier: set[int] = set()  # what the running command said to be gone for long
 
     @property
     def tells_uids(self) -> bool:
@@ -350,6 +352,7 @@ class Keeper(Player):
     def _vanished(self, uid: int, *, earlier: bool) -> None:
         if earlier:
             assert self._selecting or uid not in self.uids, f"{uid} is shown, it cannot be EARLIER"
+            self._earlier.add(uid)
             self.flags.pop(uid, None)
             return
         super()._vanished(uid, earlier=False)
@@ -372,7 +375,10 @@ class Keeper(Player):
             self.order()
         elif roll < 0.9:
             since = self.modseq if self.dice.random() < 0.7 else self.dice.randint(1, self.modseq)
+            self._earlier = set()
             await self.say(f"UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE {since} VANISHED)")
+            there = self._earlier & set(await self.machine.truth())
+            assert not there, f"told to be gone, and there: {sorted(there)}"
         else:
             if self.dice.random() < 0.5:
                 await self.say(self.dice.choice(["CLOSE", "UNSELECT"]))
@@ -438,12 +444,9 @@ class Machine:
         await self.rest()
         player = self.dice.choice(self.players)
         roll = self.dice.random()
-        if player.client is None:
-            if roll < 0.5:
-                await player.arrive()  # type: ignore[attr-defined]
-            else:
-                await self.world()
-        elif roll < 0.12:
+        if player.client is None and roll < 0.5:
+            await player.arrive()  # type: ignore[attr-defined]
+        elif player.client is None or roll < 0.12:
             await self.world()
         elif roll < 0.2:
             await self.go(player)
@@ -461,9 +464,8 @@ class Machine:
             player.listen()
             await player.leave()
             return
-        known = sorted(player.flags)
         commands = ["", "NOOP", "UID FETCH 1:* (UID FLAGS)"]
-        if known:
+        if known := sorted(player.flags):
             commands += [f"UID STORE {player.some(known)} FLAGS (\\Flagged)", f"UID MOVE {player.some(known)} Archive"]
         await player.leave(self.dice.choice(commands))
 
@@ -487,8 +489,7 @@ class Machine:
 
     async def flag_outside(self) -> None:
         """Change flags below all sessions, as another process would, and ring."""
-        inbox = await self.stage.folder("INBOX")
-        truth = await self.truth()
+        inbox, truth = await self.stage.folder("INBOX"), await self.truth()
         if not truth:
             return
         uids = self.dice.sample(sorted(truth), 1)

@@ -61,8 +61,8 @@ async def vanished_since(session: Session, modseq: int, known: NumSet, unchanged
     except LookupError:
         raise SessionEnd("the folder that was open has been deleted") from None
     shown = cursor.uids[:cursor.count]
-    if gone is None:
-        return without(above(known, unchanged), shown)
+    if gone is None:  # what arrived and was not announced yet is no more gone than what is shown
+        return without(without(above(known, unchanged), shown), view.table.uids)
     return NumSet.of(uid for uid in known.select(gone) if not _holds(shown, uid))
 
 
