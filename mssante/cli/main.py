@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import structlog
 import typer
 
-from mssante.cli import account, check, journal, lab, mailbox, queue, search, serve, trace, whitelist
+from mssante.cli import account, attack, check, journal, lab, mailbox, queue, search, serve, trace, whitelist
 from mssante.cli.common import FAULT, INTERRUPTED
 from mssante.config.load import ConfigFault
 from mssante.errors import MssFault
@@ -26,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
                        "(done), 1 faute (fault), 2 usage, 3 contrôle en échec (a check failed), 130 Ctrl-C.")
 app.command("serve")(serve.serve)
 app.command("check")(check.check)
+app.command("attack")(attack.attack)
 app.command("trace")(trace.trace)
 app.add_typer(account.app, name="account")
 app.add_typer(mailbox.app, name="mailbox")

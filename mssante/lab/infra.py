@@ -34,7 +34,7 @@ from mssante.lab.desks import Published, RevocationDesk, fault_file, load_author
 from mssante.lab.faults import Fault
 from mssante.lab.manifest import Lab
 from mssante.lab.plan import HOST, LIST_PATH, infra_ports
-from mssante.lab.revocation import MAX_OCSP_REQUEST, answer_ocsp
+from mssante.lab.revocation import MAX_OCSP_REQUEST, Responder, answer_ocsp, delegated_responder
 from mssante.lab.zone import MAX_QUERY, Zone, answer_query, lab_zone
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -91,6 +91,7 @@ class RevocationSite:
         self._faults = fault_file(lab)
         self._published = Published(lab.path("infra/published"))
         self._clock = clock
+        self._responder = delegated_responder(self._authorities[0], clock.now().replace(microsecond=0))
 
     async def crl(self, request: web.Request) -> web.StreamResponse:
         """Give `<stem>.crl` in DER."""
@@ -108,10 +109,18 @@ class RevocationSite:
         raise web.HTTPNotFound
 
     async def ocsp(self, request: web.Request) -> web.StreamResponse:
-        """Answer an OCSP request sent by POST (RFC 6960 §A.1)."""
+        """Answer an OCSP request sent by POST (RFC 6960 §A.1), signed by the authority itself."""
+        return await self._answer(request, None)
+
+    async def delegated(self, request: web.Request) -> web.Response:
+        """Answer the same, signed by a responder that ORGANISATIONS named."""
+        return await self._answer(request, self._responder)
+
+    async def _answer(self, request: web.Request, responder: Responder | None) -> web.Response:
         raw = await request.read()
-        revoked = self._desk.revoked(self._faults.read())
-        body = answer_ocsp(raw, self._authorities, revoked, now=self._clock.now().replace(microsecond=0))
+        revoked = self._desk.revoked(self._faults.read(), "ocsp")
+        body = self._published.read("ocsp.der") or answer_ocsp(raw, self._authorities, revoked, responder=responder,
+                                                               now=self._clock.now().replace(microsecond=0))
         return web.Response(body=body, content_type="application/ocsp-response")
 
     def crl_application(self) -> web.Application:
@@ -125,6 +134,7 @@ class RevocationSite:
         """Give the web application of the OCSP port."""
         application = web.Application(client_max_size=MAX_OCSP_REQUEST)
         application.router.add_post("/", self.ocsp)
+        application.router.add_post("/delegated", self.delegated)
         return application
 
 
