@@ -18,15 +18,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from lxml import etree
 
-from mssante.attack.forge import Signer, attacker_key, authority, leaf
+from mssante.attack.forge import Signer, attacker_key, authority, kept, leaf, load_leaf
 from mssante.attack.identities import NO_LAB, gets_in
 from mssante.attack.values import Arms, Attack, Outcome, Target, Verdict
-from mssante.lab.desks import lab_entries, load_authorities, load_certificate, load_key
+from mssante.lab.desks import REVOKED_FILE, lab_entries, load_authorities, load_certificate, load_key
 from mssante.lab.igc import Authority
 from mssante.lab.manifest import Lab
 from mssante.lab.plan import LIST_PATH
 from mssante.lab.revocation import CrlIssue, build_crl
 from mssante.lab.whitelist import ListEntry, ListSigner, signed_list, unsigned_list
+from mssante.protocol.xml import parse_xml
 from mssante.trust.signing import sign_list
 
 FETCH_SECONDS = 4.5  # the lab's operators look every two seconds
@@ -69,6 +70,23 @@ def _lie(name: str, make: Callable[[Source], bytes], peer: str) -> Callable[[Tar
         with _published(lab, name, make(source)):
             time.sleep(FETCH_SECONDS)
             outcome = gets_in(target, identity, domain)
+        return outcome if outcome.verdict is not Verdict.HELD else _well_again(target, arms, outcome)
+
+    return play
+
+
+def _ocsp_lie(make: Callable[[Source, int], bytes]) -> Callable[[Target, Arms], Outcome]:
+    """An attack: the lab's authority certifies a member anew and revokes it by OCSP alone; the answer published says good."""
+    def play(target: Target, arms: Arms) -> Outcome:
+        if arms.lab is None or arms.good is None or arms.issuing is None:
+            return Outcome.skipped(*NO_LAB)
+        lab = Lab.load(arms.lab)
+        source = Source(lab, load_authorities(lab)[0], datetime.now(UTC).replace(microsecond=0))
+        fresh = leaf(load_leaf(arms.good.chain).subject, _signer(source.issuing), source.at)
+        identity = kept(arms.folder, "revoked-by-ocsp", fresh, source.issuing.certificate)
+        with _published(lab, REVOKED_FILE, f"{fresh.serial_number:x} ocsp\n".encode()), \
+                _published(lab, OCSP, make(source, fresh.serial_number)):
+            outcome = gets_in(target, identity, arms.good_domain)
         return outcome if outcome.verdict is not Verdict.HELD else _well_again(target, arms, outcome)
 
     return play
@@ -136,30 +154,26 @@ def _signer(issuing: Authority) -> Signer:
     return Signer(issuing.certificate.subject, issuing.key)
 
 
-def _revoked_serial(source: Source) -> int:
-    return load_certificate(source.lab.path("peers/revoked.pem")).serial_number
-
-
 def _fake(source: Source) -> Authority:
     name = source.issuing.certificate.subject
     return Authority("fake", "fake", authority(name, "fake", source.at), attacker_key("fake"))
 
 
-def _ocsp_unsigned(source: Source) -> bytes:
-    whole = _answer(source, source.issuing, _revoked_serial(source), source.at)
+def _ocsp_unsigned(source: Source, serial: int) -> bytes:
+    whole = _answer(source, source.issuing, serial, source.at)
     return whole[:-32] + bytes(32)
 
 
-def _ocsp_of_another(source: Source) -> bytes:
-    return _answer(source, _fake(source), _revoked_serial(source), source.at)
+def _ocsp_of_another(source: Source, serial: int) -> bytes:
+    return _answer(source, _fake(source), serial, source.at)
 
 
-def _ocsp_replayed(source: Source) -> bytes:
+def _ocsp_replayed(source: Source, serial: int) -> bytes:
     """True, from before the revocation, and good for a year by its own words; without our nonce."""
-    return _answer(source, source.issuing, _revoked_serial(source), source.at - timedelta(days=90))
+    return _answer(source, source.issuing, serial, source.at - timedelta(days=90))
 
 
-def _ocsp_other_serial(source: Source) -> bytes:
+def _ocsp_other_serial(source: Source, serial: int) -> bytes:
     return _answer(source, source.issuing, 4242, source.at)
 
 
@@ -178,6 +192,11 @@ def _true_signer(source: Source) -> ListSigner:
                       load_key(source.lab.path(source.lab.trust("signer_key"))))
 
 
+def _tree(raw: bytes) -> etree._Element:
+    """Read a list that we have just made."""
+    return parse_xml(raw, max_bytes=64 * 1024 * 1024)
+
+
 def _list_unsigned(source: Source) -> bytes:
     return unsigned_list(_entries(source), source.at)
 
@@ -192,15 +211,15 @@ def _list_altered(source: Source) -> bytes:
 
 def _list_wrapped(source: Source) -> bytes:
     """A false list around the true signed one: the signature is true, what a hasty reader reads is false."""
-    false = etree.fromstring(unsigned_list(_entries(source), source.at))
-    false.append(etree.fromstring(signed_list(lab_entries(source.lab), _true_signer(source), source.at)))
+    false = _tree(unsigned_list(_entries(source), source.at))
+    false.append(_tree(signed_list(lab_entries(source.lab), _true_signer(source), source.at)))
     return etree.tostring(false, xml_declaration=True, encoding="UTF-8")
 
 
 def _list_beside_signature(source: Source) -> bytes:
     """The row is put inside ds:Signature, which the transform takes out of what is signed."""
-    root = etree.fromstring(signed_list(lab_entries(source.lab), _true_signer(source), source.at))
-    false = etree.fromstring(unsigned_list(_entries(source)[-1:], source.at))
+    root = _tree(signed_list(lab_entries(source.lab), _true_signer(source), source.at))
+    false = _tree(unsigned_list(_entries(source)[-1:], source.at))
     signature = root[-1]
     holder = etree.SubElement(signature, "{http://www.w3.org/2000/09/xmldsig#}Object")
     holder.append(false[1])
@@ -231,12 +250,12 @@ ATTACKS = (
            _lie(CRL, _crl_older, "revoked")),
     Attack("D-05", "CRL d'une autre autorité", "another authority's CRL", "ECO.1.1.7", _lie(CRL, _crl_of_sister, "revoked")),
     Attack("D-06", "réponse OCSP sans signature valable", "OCSP answer without a valid signature", "ECO.1.1.6",
-           _lie(OCSP, _ocsp_unsigned, "revoked")),
+           _ocsp_lie(_ocsp_unsigned)),
     Attack("D-07", "réponse OCSP signée par une autre clé", "OCSP answer by another key", "ECO.1.1.6",
-           _lie(OCSP, _ocsp_of_another, "revoked")),
-    Attack("D-08", "réponse OCSP rejouée", "replayed OCSP answer", "RFC 9654", _lie(OCSP, _ocsp_replayed, "revoked")),
+           _ocsp_lie(_ocsp_of_another)),
+    Attack("D-08", "réponse OCSP rejouée", "replayed OCSP answer", "RFC 9654", _ocsp_lie(_ocsp_replayed)),
     Attack("D-09", "réponse OCSP d'un autre certificat", "OCSP answer for another certificate", "RFC 6960 §3.2",
-           _lie(OCSP, _ocsp_other_serial, "revoked")),
+           _ocsp_lie(_ocsp_other_serial)),
     Attack("D-10", "liste blanche sans signature", "white list without signature", "RQ-SIG",
            _lie(LIST, _list_unsigned, "unlisted")),
     Attack("D-11", "liste blanche altérée", "altered white list", "RQ-SIG", _lie(LIST, _list_altered, "unlisted")),

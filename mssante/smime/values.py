@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from mssante.errors import InputFault
 
@@ -104,6 +105,10 @@ class OpeningKey(Protocol):
         ...
 
 
+CERTIFICATE_FAULTS = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+                      x509.UnsupportedGeneralNameType)
+"""What `cryptography` raises on a certificate that is malformed; it parses names and extensions late."""
+
 CertificateCheck = Callable[[x509.Certificate, Sequence[x509.Certificate], datetime], SmimeCode]
 """Decides on a signer's certificate with the intermediates found beside it, at an instant: VALID, or why not."""
 
@@ -124,7 +129,7 @@ class SmimeVerdict:
 
     signer: e-mail address of the certificate; name: its CN; fingerprint: lower-case hex SHA-256 of its DER; signed_at: the
     signer's own claim (signingTime); algorithms: as they stand in the structures, for the reader; certificates: those to
-    learn from when the signature is VALID (the signer's, and the one for encryption that it names: RFC 8551 §2.5.2).
+    learn from when the signature is VALID (the signer's, and the one for encryption that it names: RFC 8551 §2.5.3).
     """
 
     signature: SmimeCode = SmimeCode.NONE

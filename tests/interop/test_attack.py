@@ -17,7 +17,7 @@ from support.plain_postfix import plain_postfix
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
-SOURCES = ["D"] if os.environ.get("MSSANTE_ATTACK") == "all" else ["D-01", "D-12"]
+SOURCES = ["D"] if os.environ.get("MSSANTE_ATTACK") == "all" else ["D-01", "D-07", "D-12"]
 
 
 def attack(lab: RunningLab, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -44,7 +44,7 @@ def test_nothing_falls_at_our_own_door(running_lab: RunningLab) -> None:
     tell("attack-ours.md", document)
     assert by_number(document, "fell") == set() and by_number(document, "unclear") == set(), document
     assert code == 0 and document["ok"]
-    assert len(by_number(document, "held")) >= 46 + 2
+    assert len(by_number(document, "held")) >= 46 + 3
     published = running_lab.folder / "infra" / "published"
     assert not published.exists() or not list(published.iterdir()), "the window is empty again"
 
