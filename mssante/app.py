@@ -18,22 +18,26 @@ from datetime import timedelta
 
 import structlog
 
+from mssante.certificates_setup import CertificateWatchers
 from mssante.clock import SystemClock
 from mssante.config.model import Config, split_hostport
 from mssante.endpoints.admin_http import AdminHttp
 from mssante.endpoints.imap import ImapEndpoint
-from mssante.endpoints.listeners import Door, listen_on, server_context, sweep_forever
+from mssante.endpoints.listeners import Door, listen_on, sweep_forever
 from mssante.endpoints.smtp_base import PASSWORDS_ONLY, SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
 from mssante.errors import OperatorFault
-from mssante.imap_setup import circumstances, imap_context, login_offer, salt_key, with_login_limits
+from mssante.holds_setup import hold_keeper
+from mssante.imap_setup import circumstances, login_offer, salt_key, with_login_limits
 from mssante.model.journal import JournalKind
+from mssante.revocation_setup import revocation_desk
 from mssante.search_setup import IndexFeeder, text_index
 from mssante.services.accounts import Accounts
 from mssante.services.addressbook import AddressBook
 from mssante.services.admin import Admin
 from mssante.services.doorbell import Doorbell
 from mssante.services.evidence import Evidence
+from mssante.services.holds import HoldKeeper
 from mssante.services.housekeeping import Housekeeping
 from mssante.services.imap.outside import OutsideWatch
 from mssante.services.imap.session import ImapServices
@@ -43,16 +47,19 @@ from mssante.services.privacy import Pseudonyms, load_key
 from mssante.services.reception import AcceptContext, AcceptSettings, Reception
 from mssante.services.relay import Relay, RelaySettings
 from mssante.services.reports import Reporter, ReportSettings
+from mssante.services.revocation import RevocationDesk
 from mssante.services.settlement import SettlementContext, Settler, retry_policy
 from mssante.services.smtp_session import SmtpPolicy
 from mssante.services.submission import Submission, SubmissionSettings
 from mssante.services.trustkeeper import TrustKeeper
 from mssante.services.truststate import TrustState
+from mssante.smime_setup import add_smime
 from mssante.storage.interfaces import Stores, TextIndex
 from mssante.storage.open import StorageOptions, open_stores
+from mssante.tls_setup import TlsKeeper
 from mssante.transport.http import HttpFetcher
 from mssante.transport.mx import DnsResolver, DnsSettings
-from mssante.transport.operators import OperatorPool, PoolSettings, outbound_tls
+from mssante.transport.operators import OperatorPool, PoolSettings
 from mssante.transport.smtp_connection import Endpoint
 from mssante.trust_setup import keeper_settings, trust_snapshot
 
@@ -108,7 +115,10 @@ class _Parts:
     doorbell: Doorbell
     mailroom: Mailroom
     housekeeping: Housekeeping
+    holds: HoldKeeper
+    certificates: CertificateWatchers
     texts: TextIndex | None
+    desk: RevocationDesk
 
 
 class Operator:
@@ -123,6 +133,7 @@ class Operator:
         self._imap_servers: list[asyncio.Server] = []
         self._admin: AdminHttp | None = None
         self._failed = False
+        self._tls = TlsKeeper(config, self._clock)
 
     # ------------------------------------------------------------ building
 
@@ -134,6 +145,7 @@ class Operator:
         citizen = config.domains.citizen.domain
         evidence = Evidence(stores, clock, Pseudonyms(key, citizen))
         trust = TrustState(trust_snapshot(config), clock)
+        desk = revocation_desk(config, trust, evidence, clock=clock, executor=executor)
         anchors = config.path(operator.trust.whitelist_anchors or operator.trust.anchors)
         keeper = TrustKeeper(trust, stores, evidence, clock, executor, HttpFetcher(anchors), keeper_settings(config))
         addresses = AddressBook(stores, clock)
@@ -148,41 +160,42 @@ class Operator:
                            operator.storage.reserve_bytes, operator.limits.received_hops, citizen,
                            operator.limits.full_mailbox == "permanent"),
             stores.blobs, executor, clock, trust, addresses, mailroom, evidence, reporter)
+        add_smime(context, config, stores, secret=key)
         accounts = Accounts(stores, executor, clock, evidence, salt_key=salt_key(key))
         policy = retry_policy(operator.relay.first_retry_seconds, operator.relay.max_retry_seconds,
                               operator.relay.delay_notice_hours, operator.relay.expiry_hours)
-        settler = Settler(SettlementContext(stores, clock, policy, reporter, addresses, mailroom, evidence, hosted))
+        holds = hold_keeper(config, trust, stores, evidence=evidence, clock=clock)
+        settler = Settler(SettlementContext(stores, clock, policy, reporter, addresses, mailroom, evidence, hosted, holds))
         pool = self._pool(trust)
         relay = Relay(stores, pool, trust, settler, clock, RelaySettings(
             lease_owner(config), timedelta(seconds=operator.relay.lease_seconds),
             operator.relay.concurrency_per_destination, timedelta(seconds=operator.relay.first_retry_seconds)))
         mailroom.hand_to(relay)
+        holds.released = relay.kick
         submission = Submission(context, accounts, SubmissionSettings(
             config.domains.citizen.check_ins, dict(operator.relay.size_limits), expiry))
         housekeeping = Housekeeping(stores, evidence, clock, config.path(operator.tls.operator_certificate),
                                     tombstones_kept=operator.imap.tombstones_kept)
         return _Parts(stores, executor, evidence, trust, keeper, relay, pool, Reception(context), submission, accounts,
-                      doorbell, mailroom, housekeeping, text_index(config))
+                      doorbell, mailroom, housekeeping, holds,
+                      CertificateWatchers(config, stores, trust, evidence=evidence, clock=clock), text_index(config), desk)
 
     def _pool(self, trust: TrustState) -> OperatorPool:
-        relay, tls = self._config.operator.relay, self._config.operator.tls
-        context = outbound_tls(self._config.path(tls.operator_certificate), self._config.path(tls.operator_key))
+        relay = self._config.operator.relay
         settings = PoolSettings(
             ehlo_name=self._config.operator.operator.hostname,
             routes={domain: Endpoint(*split_hostport(address)) for domain, address in relay.routes.items()},
             allow_private=relay.allow_private, max_concurrency=relay.concurrency_per_destination)
         resolver = DnsResolver(DnsSettings(tuple(split_hostport(server) for server in relay.dns_servers),
                                            port=relay.smtp_port, srv=relay.smtp_srv))
-        return OperatorPool(settings, tls=lambda: context, resolver=resolver, verify_peer=trust.verify_server)
+        return OperatorPool(settings, tls=self._tls.outbound, resolver=resolver, verify_peer=trust.verify_server)
 
     # ------------------------------------------------------------ doors
 
     def _smtp_settings(self, *, operator_port: bool, implicit: bool) -> SmtpSettings:
         operator = self._config.operator
-        tls, limits, path = operator.tls, operator.limits, self._config.path
-        certificate = tls.operator_certificate if operator_port else tls.client_certificate or tls.operator_certificate
-        key = tls.operator_key if operator_port else tls.client_key or tls.operator_key
-        context = server_context(path(certificate), path(key), path(operator.trust.anchors) if operator_port else None)
+        limits, tls = operator.limits, self._tls.operators if operator_port else self._tls.users
+        context = tls.implicit if implicit else tls.starttls
         login = PASSWORDS_ONLY if operator_port else circumstances(self._config, tokens=False)
         return SmtpSettings(
             operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port, login=login,
@@ -211,12 +224,12 @@ class Operator:
             await self._open_smtp("submissions", listen.submissions, parts.submission,
                                   self._smtp_settings(operator_port=False, implicit=True))
         await self._open_imap(parts)
-        self._admin = AdminHttp(self._config, parts.trust, parts.stores)
+        self._admin = AdminHttp(self._config, parts.trust, parts.stores, self._tls.users.implicit)
         await self._admin.open()
 
     async def _open_imap(self, parts: _Parts) -> None:
         listen, limits = self._config.operator.listen, self._config.operator.limits
-        context = imap_context(self._config)
+        context = self._tls.imap
         settings = ImapSettings(
             hostname=self._config.operator.operator.hostname, message_bytes=limits.message_bytes,
             inline_bytes=self._config.operator.storage.inline_limit_bytes, connections=limits.connections,
@@ -231,8 +244,9 @@ class Operator:
         settings = with_login_limits(settings, self._config)
         services = ImapServices.build(parts.stores, parts.mailroom, parts.accounts, doorbell=parts.doorbell,
                                       clock=self._clock, executor=parts.executor, settings=settings, texts=parts.texts)
-        self._imap = ImapEndpoint(services, tls=context, offer=login_offer(self._config, tokens=parts.accounts.takes_tokens))
-        for address, tls in ((listen.imap, None), (listen.imaps, context)):
+        self._imap = ImapEndpoint(services, tls=context.starttls,
+                                  offer=login_offer(self._config, tokens=parts.accounts.takes_tokens))
+        for address, tls in ((listen.imap, None), (listen.imaps, context.implicit)):
             if address:
                 self._imap_servers.append(await listen_on(address, self._imap, tls))
 
@@ -252,6 +266,8 @@ class Operator:
         parts = self._parts = self._build(stores)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        self._tls.watch(parts.keeper, parts.evidence)
+        loop.add_signal_handler(signal.SIGHUP, self._tls.reload)
         try:
             parts.keeper.load_kept()
             await parts.keeper.refresh_crls()
@@ -268,7 +284,8 @@ class Operator:
 
     async def _serve(self, parts: _Parts, stop: asyncio.Event) -> None:
         services = [asyncio.ensure_future(work) for work in (
-            parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), sweep_forever(self._doors),
+            parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), parts.holds.run(), parts.certificates.run(),
+            self._tls.run(), sweep_forever(self._doors),
             OutsideWatch(parts.stores, parts.doorbell).run(), *self._feeders(parts))]
         stopping = asyncio.ensure_future(stop.wait())
         done, _ = await asyncio.wait([*services, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -296,8 +313,10 @@ class Operator:
             await asyncio.wait(set(running_commands()), timeout=DRAIN_SECONDS)
         await parts.relay.stop(DRAIN_SECONDS)
         await parts.pool.close()
+        await parts.desk.close()
         parts.evidence.write(parts.evidence.event(JournalKind.OPERATOR_STOPPED, self._config.operator.operator.name, {}))
         await parts.evidence.flush()
+        await parts.reception.flush()
         parts.executor.shutdown()
         if parts.texts is not None:
             parts.texts.close()

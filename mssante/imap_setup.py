@@ -1,21 +1,22 @@
 """How one logs in, from the configuration: what `[login]` says, as the values that IMAP and submission take (floor 6).
 
-- Channel binding data come from the certificate that the doors of the users show.
+- Channel binding data come from the certificate that the doors of the users show at start; a session whose context knows better
+  (a certificate replaced, or chosen by name) is given that one's (`tls_context.bound`).
 - Client certificates are asked for on the IMAP doors only when an authority is configured, and checked by OpenSSL up to it,
-  dates included; `[login.certificates]` then says whose they are. Nobody gets in by a certificate that is not named there.
+  dates included (`tls_setup`); `[login.certificates]` then says whose they are. Nobody gets in by a certificate that is not
+  named there.
 Called by `app.py`.
 """
 
 from __future__ import annotations
 
 import hmac
-import ssl
 from dataclasses import replace
 from pathlib import Path
 
 from mssante.config.model import Config
 from mssante.endpoints.imap_login import LoginOffer
-from mssante.endpoints.listeners import end_point_of, server_context
+from mssante.endpoints.tls_context import end_point_of
 from mssante.protocol.sasl.mechanisms import Circumstances
 from mssante.services.imap.settings import ImapSettings
 
@@ -37,12 +38,6 @@ def login_offer(config: Config, *, tokens: bool) -> LoginOffer:
     login = config.operator.login
     return LoginOffer(circumstances(config, tokens=tokens),
                       {print_.replace(":", "").lower(): name.lower() for print_, name in login.certificates.items()})
-
-
-def imap_context(config: Config) -> ssl.SSLContext:
-    """Give the TLS context of IMAP. Raises OSError or ssl.SSLError when a file does not do."""
-    anchors = config.operator.login.client_anchors
-    return server_context(*users_pair(config), config.path(anchors) if anchors else None, people=True)
 
 
 def with_login_limits(settings: ImapSettings, config: Config) -> ImapSettings:

@@ -1,8 +1,10 @@
-"""`mssante check [DIR]`: says what is well, what to look at and what must be mended before `serve`, and why.
+"""`mssante check [DIR]`: says what is well, what to look at and what must be mended before `serve`, and why; `mssante check peer
+DOMAIN` looks at another operator's door (`cli.checkpeer`). A folder called `peer` is written `./peer`.
 
 Each finding has a stable number, a state (ok, warn, fail), the value seen and the remedy. Exit code 0 when nothing fails, 3
-when something does. Changes nothing and fetches nothing. `--config-only` reads the two configuration files and no other;
-where they are absent, `operator.example.toml` and `domains.example.toml` are read in their place.
+when something does. Changes nothing and fetches nothing; `--online` asks the network too (DNS, clock, our doors from outside).
+`--config-only` reads the two configuration files and no other; where they are absent, `operator.example.toml` and
+`domains.example.toml` are read in their place.
 """
 
 from __future__ import annotations
@@ -10,22 +12,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from mssante.cli import checkpeer
 from mssante.cli.checks.finding import Finding, State, ok
 from mssante.cli.common import CHECK_FAILED, DEFAULT_CONFIG, AsJson, emit, progress
 from mssante.config.load import DOMAINS_FILE, MAX_FILE, OPERATOR_FILE, ConfigFault, load_config
 from mssante.config.model import Config
 from mssante.lang import say
 
+OURS = "ours"
 _MARKS = {State.OK: ("ok       ", "ok    "), State.WARN: ("attention", "warn  "), State.FAIL: ("ÉCHEC    ", "FAIL  ")}
 
 
 def check(
     config: Annotated[Path, typer.Argument(metavar="[DIR]", help="Dossier de configuration (configuration folder)",
                                            )] = DEFAULT_CONFIG,
+    online: Annotated[bool, typer.Option(
+        "--online", help="Contrôle aussi par le réseau : DNS, horloge, nos portes de dehors (asks the network too)")] = False,
     config_only: Annotated[bool, typer.Option(
         "--config-only", help="Les deux fichiers TOML seulement, ou leurs exemples (the two TOML files only)")] = False,
     as_json: AsJson = False,
@@ -44,6 +51,8 @@ def check(
     if not config_only:
         with progress(say("contrôles", "checking"), as_json):
             findings += _all(loaded)
+            if online:
+                findings += _online(loaded)
     _print(findings, as_json)
     if any(one.state is State.FAIL for one in findings):
         raise typer.Exit(CHECK_FAILED)
@@ -65,7 +74,7 @@ def _all(config: Config) -> Iterator[Finding]:
     """Run every control, each on its own: one that fails hides none of the others."""
     from datetime import timedelta
 
-    from mssante.cli.checks import files, system, trust
+    from mssante.cli.checks import certificates, files, holds, system, trust
     from mssante.clock import SystemClock
     from mssante.trust.crl import CrlSet
     from mssante.trust.peer import PeerPolicy
@@ -78,10 +87,37 @@ def _all(config: Config) -> Iterator[Finding]:
     policy = PeerPolicy(section.eku, config.operator.operator.production, timedelta(seconds=section.crl_grace_seconds))
     yield from files.certificate_findings(config, files.TrustFacts(anchors, crls, policy, now))
     yield from findings
+    yield from certificates.profile_findings(config, now)
+    yield from certificates.calendar_findings(config, now)
     yield from trust.list_findings(config, now)
+    yield from holds.pin_findings(config)
     yield from system.storage_findings(config)
+    yield from holds.hold_findings(config, now)
     yield from system.disk_findings(config)
     yield from system.network_findings(config)
+
+
+def _online(config: Config) -> list[Finding]:
+    from mssante.cli.checks.online import online_findings
+
+    return online_findings(config)
+
+
+class OursByDefault(TyperGroup):
+    """`check peer …` is its own command; anything else is `check` of our own folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command's name before what is not a command."""
+        if args[:1] != ["--help"] and (not args or args[0] not in self.commands):
+            args = [OURS, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=OursByDefault, add_completion=False, rich_markup_mode=None,
+                  help="Contrôle notre opérateur (check [DIR]) ou un autre (check peer DOMAIN) ; code 3 si un contrôle échoue "
+                       "(checks ours, or another operator)")
+app.command(OURS)(check)
+app.command("peer")(checkpeer.peer)
 
 
 def _print(findings: list[Finding], as_json: bool) -> None:

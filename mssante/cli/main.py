@@ -15,7 +15,23 @@ from collections.abc import Sequence
 import structlog
 import typer
 
-from mssante.cli import account, attack, check, journal, lab, mailbox, queue, search, serve, trace, whitelist
+from mssante.cli import (
+    account,
+    attack,
+    cert,
+    check,
+    explain,
+    hold,
+    journal,
+    lab,
+    mailbox,
+    queue,
+    search,
+    serve,
+    smime,
+    trace,
+    whitelist,
+)
 from mssante.cli.common import FAULT, INTERRUPTED
 from mssante.config.load import ConfigFault
 from mssante.errors import MssFault
@@ -25,14 +41,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
                   help="Opérateur de messagerie MSSanté (MSSanté mail operator). Codes de sortie (exit codes): 0 fait "
                        "(done), 1 faute (fault), 2 usage, 3 contrôle en échec (a check failed), 130 Ctrl-C.")
 app.command("serve")(serve.serve)
-app.command("check")(check.check)
+app.add_typer(check.app, name="check")
 app.command("attack")(attack.attack)
 app.command("trace")(trace.trace)
+app.command("explain")(explain.explain)
 app.add_typer(account.app, name="account")
 app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(queue.app, name="queue")
+app.add_typer(cert.app, name="cert")
+app.add_typer(hold.app, name="hold")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(journal.app, name="journal")
+app.add_typer(smime.app, name="smime")
 app.add_typer(search.app, name="search")
 app.add_typer(lab.app, name="lab")
 

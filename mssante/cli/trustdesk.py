@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from mssante.model.identity import DistinguishedName
 from mssante.protocol.xml import parse_xml
 from mssante.services.trustkeeper import CURRENT, Fetched, TrustKeeper
 from mssante.services.truststate import TrustState
+from mssante.storage.interfaces import WhitelistVersion
 from mssante.trust.anchors import TrustAnchors
 from mssante.trust.crl import CrlSet, parse_any_crl
 from mssante.trust.names import DnMode, dn_from_x509
@@ -105,6 +106,16 @@ class _SameContext(ThreadPoolExecutor):
 
 def adopt(config: Config, raw: bytes, *, force: bool) -> bool:
     """Put a list in force on disk; False when it is already. Raises InputFault with the rule and the remedy."""
+    return _with_keeper(config, lambda keeper: keeper.adopt_list(raw, force=force))
+
+
+def roll_back(config: Config, version: WhitelistVersion) -> bool:
+    """Put a former list in force again and pin it; False when it is in force. Raises InputFault with the rule and the remedy."""
+    return _with_keeper(config, lambda keeper: keeper.roll_back(version))
+
+
+def _with_keeper(config: Config, action: Callable[[TrustKeeper], Awaitable[bool]]) -> bool:
+    """Run a change of the list as the server does, on its folders and store."""
     from mssante.app import open_storage
     from mssante.services.evidence import Evidence
     from mssante.services.privacy import Pseudonyms, load_key
@@ -119,9 +130,9 @@ def adopt(config: Config, raw: bytes, *, force: bool) -> bool:
                 keeper = TrustKeeper(TrustState(trust_snapshot(config), clock), stores, evidence, clock, executor,
                                      _NoNetwork(), keeper_settings(config))
                 keeper.load_kept()
-                adopted = await keeper.adopt_list(raw, force=force)
+                done = await action(keeper)
             await evidence.flush()
-            return adopted
+            return done
         finally:
             stores.close()
 

@@ -1,7 +1,8 @@
-"""`mssante whitelist …`: show, verify, adopt, history, lookup. Offline: reads the files of the configuration's folders.
+"""`mssante whitelist …`: show, verify, adopt, history, diff, rollback, unpin, lookup. Offline: reads the configuration's folders.
 
 `verify` exits 3 when the file must not be believed. `adopt` asks the same of a list as the server does; `--force` accepts a
-rollback or a shrinkage, never a bad signature. A running server takes an adopted file at its next start.
+rollback, a shrinkage or the loss of our domain, never a bad signature; `adopt waiting` takes the list that waits for a human.
+A running server takes an adopted file within seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mssante.cli import listhistory
 from mssante.cli.common import (
     CHECK_FAILED,
     DEFAULT_CONFIG,
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from mssante.cli.trustdesk import ReadList
 
 app = typer.Typer(no_args_is_help=True, help="Liste blanche (white list)")
+app.command("diff")(listhistory.diff)
+app.command("rollback")(listhistory.rollback)
+app.command("unpin")(listhistory.unpin)
 SHOWN = 200
 
 ListFile = Annotated[Path, typer.Argument(metavar="FILE", help="Liste blanche XML (white list)")]
@@ -122,20 +127,23 @@ def verify(
 @app.command()
 def adopt(
     file: ListFile,
-    force: Annotated[bool, typer.Option("--force", help="Accepte un recul ou une réduction, jamais une mauvaise signature "
-                                                        "(accepts rollback and shrinkage only)")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Accepte un recul, une réduction, la perte de notre domaine ; jamais une "
+                                                        "mauvaise signature (never a bad signature)")] = False,
     config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = False,
 ) -> None:
     """Vérifie un fichier et le met en vigueur (verifies a file and puts it in force)."""
     from mssante.cli import trustdesk
+    from mssante.services.listreview import WAITING
 
     loaded = load_config(config)
+    if str(file) == "waiting" and not file.exists():
+        file = trustdesk.current_path(loaded).with_name(WAITING)
     raw = read_limited(file, loaded.operator.trust.whitelist_max_bytes, "LB-FICHIER")
     with progress(say("vérification et adoption", "verifying and adopting"), as_json):
         adopted = trustdesk.adopt(loaded, raw, force=force)
         read = trustdesk.read_current(loaded)
-    text = (say("liste adoptée ; un serveur en marche la prendra à son prochain démarrage",
-                "list adopted; a running server takes it at its next start") if adopted else
+    text = (say("liste adoptée ; un serveur en marche la prend dans les secondes qui viennent",
+                "list adopted; a running server takes it within seconds") if adopted else
             say("cette liste est déjà en vigueur", "this list is in force already"))
     emit(as_json, {"ok": True, "adopted": adopted, "forced": force, **trustdesk.facts(read)}, *_lines(read), text)
 

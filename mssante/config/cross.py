@@ -5,10 +5,11 @@ Gives problems as values (key, value, what is wrong, remedy); `load.py` turns th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from mssante.config.model import DomainsConfig, ListenSection, OperatorConfig, RelaySection, split_hostport
+from mssante.config.model import DomainsConfig, ListenSection, OperatorConfig, RelaySection, TrustSection, split_hostport
 from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.address import normalise_domain
@@ -21,7 +22,9 @@ def cross_problems(section: OperatorConfig | DomainsConfig) -> list[Problem]:
     if isinstance(section, DomainsConfig):
         return list(_host("citizen.domain", section.citizen.domain))
     return [*_host("operator.hostname", section.operator.hostname), *_doors(section.listen), *_pairs(section),
-            *_urls(section), *_relay(section.relay)]
+            *_token_keys(section),
+            *_urls(section), *_revocation(section.trust), *_relay(section.relay),
+            *(problem for domain in section.smime.routes for problem in _host(f'smime.routes."{domain}"', domain))]
 
 
 def _host(key: str, value: str) -> Iterator[Problem]:
@@ -49,12 +52,34 @@ def _doors(listen: ListenSection) -> Iterator[Problem]:
 
 def _pairs(section: OperatorConfig) -> Iterator[Problem]:
     tls = section.tls
-    for given, absent, present in ((tls.client_certificate, "client_key", "client_certificate"),
-                                   (tls.client_key, "client_certificate", "client_key")):
-        if given is not None and getattr(tls, absent) is None:
+    names = [(f"{pair}_{one}", f"{pair}_{other}") for pair in ("client", "second", "next")
+             for one, other in (("certificate", "key"), ("key", "certificate"))]
+    for present, absent in names:
+        if getattr(tls, present) is not None and getattr(tls, absent) is None:
             yield (f"tls.{absent}", "", say(f"clé absente alors que tls.{present} est donnée",
                                             f"key is missing though tls.{present} is given"),
                    say("donnez les deux, ou aucune", "give both, or none"))
+    if tls.next_from is not None and tls.next_certificate is None:
+        yield ("tls.next_from", str(tls.next_from), say("rien à servir à cette date", "nothing to serve from then on"),
+               say("donnez tls.next_certificate et tls.next_key", "give tls.next_certificate and tls.next_key"))
+    seen: set[str] = set()
+    for name in (name for one in tls.sni for name in one.names):
+        if name in seen:
+            yield ("tls.sni.names", repr(name), say("ce nom est donné deux fois", "this name stands twice"),
+                   say("gardez un seul certificat par nom", "keep one certificate for each name"))
+        seen.add(name)
+
+
+def _token_keys(section: OperatorConfig) -> Iterator[Problem]:
+    """Python's `ssl` reads keys of TLS from PEM files only: a token's name there would be taken for a path."""
+    tls = section.tls
+    keys = [(f"tls.{name}", getattr(tls, name)) for name in ("operator_key", "client_key", "second_key", "next_key")]
+    for key, value in (*keys, *(("tls.sni.key", one.key) for one in tls.sni)):
+        if str(value).lower().startswith("pkcs11:"):
+            yield (key, "pkcs11:…", say("une clé de TLS ne peut pas rester dans un jeton", "a TLS key cannot stay in a token"),
+                   say("donnez un fichier PEM en mode 0600 ; les clés S/MIME, elles, peuvent être dans un jeton "
+                       "(docs/certificates.md)",
+                       "give a PEM file, mode 0600; S/MIME keys can be in a token (docs/certificates.md)"))
 
 
 def _urls(section: OperatorConfig) -> Iterator[Problem]:
@@ -67,6 +92,25 @@ def _urls(section: OperatorConfig) -> Iterator[Problem]:
         if not url.startswith(("http://", "https://")):
             yield (f"trust.crl_urls#{rank}", repr(url), say("ce n'est pas une adresse http", "this is not an http address"),
                    say("écrivez http://… ou https://…", "write http://… or https://…"))
+
+
+def _revocation(trust: TrustSection) -> Iterator[Problem]:
+    """A policy needs something to ask, and addresses that mean one host."""
+    if trust.revocation != "crl" and not trust.ocsp_urls and not trust.ocsp_from_certificate:
+        yield ("trust.revocation", trust.revocation,
+               say("aucun répondeur OCSP n'est configuré", "no OCSP responder is configured"),
+               say("écrivez trust.ocsp_urls (CN de l'AC = \"http://…\") ou trust.ocsp_from_certificate",
+                   "write trust.ocsp_urls (CN of the authority = \"http://…\") or trust.ocsp_from_certificate"))
+    for name, url in trust.ocsp_urls.items():
+        if not url.startswith(("http://", "https://")):
+            yield (f'trust.ocsp_urls."{name}"', repr(url), say("ce n'est pas une adresse http", "this is not an http address"),
+                   say("écrivez http://…", "write http://…"))
+    for rank, url in enumerate(trust.ocsp_from_certificate, 1):
+        if not re.fullmatch(r"http://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?/?", url):
+            yield (f"trust.ocsp_from_certificate#{rank}", repr(url),
+                   say("ce n'est pas un hôte", "this is not a host"),
+                   say("écrivez http://hôte ou http://hôte:port, en minuscules, sans chemin",
+                       "write http://host or http://host:port, lower-case, without path"))
 
 
 def _relay(relay: RelaySection) -> Iterator[Problem]:

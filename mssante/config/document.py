@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from mssante.config.model import DomainsConfig, OperatorConfig
@@ -86,14 +86,28 @@ def document() -> str:
 
 def _sections(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        section, repeated = _section_of(field.annotation)
-        title = f"[[{name}]]" if repeated else f"[{name}]"
-        yield f"### `{title}`\n\n{_first_line(section)}{_needed(field)}\n"
-        yield "| clé | type | défaut | sens |\n|---|---|---|---|"
-        for key, inner in section.model_fields.items():
-            cells = (f"`{key}`", kind(inner.annotation, inner), _default(inner), _sense(name, key, inner))
-            yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-        yield ""
+        yield from _section(name, field)
+
+
+def _section(name: str, field: FieldInfo) -> Iterator[str]:
+    """Give one section, then the tables that may stand many times inside it."""
+    section, repeated = _section_of(field.annotation)
+    title = f"[[{name}]]" if repeated else f"[{name}]"
+    yield f"### `{title}`\n\n{_first_line(section)}{_needed(field)}\n"
+    yield "| clé | type | défaut | sens |\n|---|---|---|---|"
+    within = {key: inner for key, inner in section.model_fields.items() if _is_table(inner.annotation)}
+    for key, inner in section.model_fields.items():
+        if key in within:
+            continue
+        cells = (f"`{key}`", kind(inner.annotation, inner), _default(inner), _sense(name, key, inner))
+        yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+    yield ""
+    for key, inner in within.items():
+        yield from _section(f"{name}.{key}", inner)
+
+
+def _is_table(annotation: Any) -> bool:
+    return any(isinstance(one, type) and issubclass(one, BaseModel) for one in get_args(annotation))
 
 
 def _section_of(annotation: Any) -> tuple[type[BaseModel], bool]:
@@ -135,7 +149,8 @@ def _plain(annotation: Any, field: FieldInfo | None) -> str:
         return f"table {_plain(arguments[0], None)} → {_plain(arguments[1], None)}"
     if annotation is str and field is not None and any(getattr(one, "pattern", None) for one in field.metadata):
         return "adresse:port"
-    names: dict[Any, str] = {str: "texte", int: "entier", float: "nombre", bool: "`true` \\| `false`", Path: "chemin"}
+    names: dict[Any, str] = {str: "texte", int: "entier", float: "nombre", bool: "`true` \\| `false`", Path: "chemin",
+                             AwareDatetime: "date et heure"}
     return names[annotation]
 
 

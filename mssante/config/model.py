@@ -11,12 +11,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from mssante.errors import InputFault
 from mssante.model.address import normalise_domain
 
 Hostport = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):\d{1,5}$")]
+SmimeWish = Literal["never", "sign", "encrypt", "both"]
 SaslName = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
 
 
@@ -62,6 +63,23 @@ class ListenSection(Section):
         return value
 
 
+class SniSection(Section):
+    """One certificate for the clients that ask for a name (SNI); any other name gets the door's own."""
+
+    names: tuple[str, ...] = Field(min_length=1, max_length=100, description="Noms demandés, exacts")
+    certificate: Path = Field(description="Certificat PEM, suivi de celui de son autorité")
+    key: Path = Field(description="Sa clé privée, PEM sans mot de passe, mode 0600")
+    operators: bool = Field(default=False, description="Aussi entre opérateurs, et non seulement pour IMAP, dépôt et console")
+
+    @field_validator("names")
+    @classmethod
+    def _host_names(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(normalise_domain(value) for value in values)
+        except InputFault as fault:
+            raise ValueError(fault.public) from fault
+
+
 class TlsSection(Section):
     """Our certificates. The operator pair serves both as server and as client between operators (F2.5)."""
 
@@ -69,6 +87,17 @@ class TlsSection(Section):
     operator_key: Path = Path("../certs/mta.key")
     client_certificate: Path | None = Field(default=None, description="IMAP et dépôt ; défaut : celui de l'opérateur")
     client_key: Path | None = None
+    second_certificate: Path | None = Field(
+        default=None, description="Même opérateur, autre type de clé (ECDSA à côté de RSA) : OpenSSL choisit selon le pair")
+    second_key: Path | None = Field(default=None, description="Clé de `second_certificate` ; les deux ou aucune")
+    next_certificate: Path | None = Field(
+        default=None, description="Prochain certificat d'opérateur : lu et vérifié, servi à `next_from` ou par une bascule")
+    next_key: Path | None = Field(default=None, description="Clé de `next_certificate` ; les deux ou aucune")
+    next_from: AwareDatetime | None = Field(
+        default=None, description="Instant, avec son fuseau, à partir duquel `next_certificate` est servi")
+    session_seconds: int = Field(default=3600, ge=60, le=86400, description="Vie d'une session TLS qui peut être reprise")
+    watch_seconds: float = Field(default=3, gt=0, description="Délai entre deux regards sur les fichiers de certificats")
+    sni: tuple[SniSection, ...] = Field(default=(), description="Certificats choisis selon le nom demandé (SNI)")
 
 
 class TrustSection(Section):
@@ -86,6 +115,14 @@ class TrustSection(Section):
     whitelist_max_age_hours: int = Field(default=240, ge=1, description="Au-delà, plus aucun trafic entre opérateurs")
     whitelist_max_bytes: int = 64 * 1024 * 1024
     whitelist_shrink_percent: int = Field(default=10, ge=0, le=100)
+    whitelist_changed_percent: int = Field(
+        default=20, ge=0, le=100, description="Part des domaines qui changent de certificat d'un coup, au-delà : alarme")
+    whitelist_joined_percent: int = Field(default=20, ge=0, le=100, description="Part de domaines nouveaux, au-delà : alarme")
+    whitelist_gap_hours: int = Field(default=168, ge=1, description="Écart entre deux dates de génération, au-delà : alarme")
+    whitelist_own_domain: Literal["hold", "warn"] = Field(
+        default="hold", description="Liste qui retire un de nos domaines : attend un humain, ou alarme seulement")
+    whitelist_keep_count: int = Field(default=60, ge=2, description="Listes gardées en fichier, au plus")
+    whitelist_keep_days: int = Field(default=365, ge=1, description="Âge au-delà duquel un fichier de liste s'efface")
     signer_issuers: tuple[str, ...] = ("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",)
     signer_cns: tuple[str, ...] = Field(default=(), description="CN admis du signataire de la liste")
     signer_ous: tuple[str, ...] = Field(default=("318751275100020",), description="OU admis du signataire : le SIRET de l'ANS")
@@ -94,7 +131,19 @@ class TrustSection(Section):
     crl_folder: Path = Path("../data/crl")
     crl_refresh_seconds: int = Field(default=3600, ge=1)
     crl_grace_seconds: int = Field(default=0, ge=0)
-    crl_max_bytes: int = 64 * 1024 * 1024
+    crl_max_bytes: int = 50_000_000
+    revocation: Literal["crl", "ocsp", "both"] = Field(
+        default="crl", description="Ce qui prouve qu'un certificat n'est pas révoqué (ECO.1.1.6) ; both : les deux")
+    ocsp_urls: dict[str, str] = Field(default_factory=dict, description="CN de l'AC émettrice -> adresse de son répondeur OCSP")
+    ocsp_from_certificate: tuple[str, ...] = Field(
+        default=(), description="Hôtes (http://hôte:port) dont l'adresse OCSP écrite dans un certificat peut être appelée")
+    ocsp_hash: Literal["sha1", "sha256"] = Field(default="sha1", description="Empreinte du CertID demandé (pas une signature)")
+    ocsp_nonce: Literal["required", "if_echoed"] = Field(
+        default="if_echoed", description="Réponse sans notre nonce : refusée, ou admise si elle est récente")
+    ocsp_max_age_seconds: int = Field(default=86400, ge=60, description="Âge admis d'une réponse sans nonce ou sans nextUpdate")
+    ocsp_refresh_seconds: int = Field(default=900, ge=1, description="Une réponse en mémoire est redemandée au plus tard après")
+    ocsp_grace_seconds: int = Field(default=0, ge=0, description="Temps de grâce après le nextUpdate d'une réponse bonne")
+    ocsp_timeout_seconds: float = Field(default=5, gt=0, le=60, description="Temps laissé à un répondeur OCSP")
 
 
 class StorageSection(Section):
@@ -167,6 +216,19 @@ class RelaySection(Section):
                                         description="Taille admise par domaine (F2.16)")
 
 
+class HoldsSection(Section):
+    """Hold instead of bounce: how long queued mail waits while the trust space is unwell; 0: not held for that cause."""
+
+    list_too_old_hours: float = Field(default=96, ge=0, description="Liste blanche trop ancienne")
+    crl_expired_hours: float = Field(default=96, ge=0, description="Révocation inconnue chez nous")
+    peer_certificate_hours: float = Field(default=96, ge=0, description="Certificat d'un destinataire non admis")
+    domain_left_hours: float = Field(default=72, ge=0, description="Domaine en file qui a quitté la liste")
+    own_certificate_hours: float = Field(default=96, ge=0, description="Notre certificat expiré, ou refusé par un opérateur")
+    manual_hours: float = Field(default=96, gt=0, description="Retenue demandée par `mssante hold add`, sans --hours")
+    tail_hours: float = Field(default=12, ge=0, description="Vie assurée au courrier après la fin d'une retenue")
+    probe_seconds: float = Field(default=900, gt=0, description="Délai entre deux essais de vérification pendant une retenue")
+
+
 class ImapSection(Section):
     """Reading mail."""
 
@@ -203,6 +265,38 @@ class SearchSection(Section):
     sweep_minutes: int = Field(default=60, ge=1, description="Comparaison avec le courrier : les textes effacés quittent l'index")
 
 
+class SmimeSection(Section):
+    """S/MIME done by the operator for its mailboxes (docs/smime.md); the wishes of a mailbox: `mssante smime policy`."""
+
+    enabled: bool = Field(default=False, description="Faire du S/MIME ; sinon le courrier passe tel quel, sans examen")
+    outgoing: SmimeWish = Field(default="never", description="Au dépôt, pour les boîtes et domaines sans autre règle")
+    incoming: Literal["off", "verify", "open"] = Field(
+        default="verify", description="À l'arrivée : rien, vérifier les signatures, ou aussi ouvrir ce qui est chiffré")
+    routes: dict[str, SmimeWish] = Field(
+        default={"patient.mssante.fr": "never"},
+        description="Par domaine destinataire ; `never` l'emporte sur tout ; le domaine des usagers : `never` sauf écrit ici")
+    fallback: Literal["clear", "refuse"] = Field(
+        default="clear", description="Clé ou certificat manquant : envoyer moins protégé, motif écrit, ou refuser le dépôt")
+    cipher: Literal["aes256-gcm", "aes128-gcm", "aes256-cbc", "aes128-cbc"] = Field(
+        default="aes256-gcm", description="Chiffrement écrit ; tous sont lus ; CBC pour les vieux logiciels seulement")
+    oaep: bool = Field(default=True, description="RSA-OAEP plutôt que PKCS#1 v1.5 pour les clés RSA des destinataires")
+    opaque: bool = Field(default=False, description="Signature opaque plutôt que lisible sans S/MIME (multipart/signed)")
+    issuers: tuple[str, ...] = Field(default=("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",), min_length=1,
+                                     description="CN des AC admises pour les certificats S/MIME (§3.3)")
+    keys_folder: Path = Field(default=Path("../certs/smime"), description="Clés des boîtes : fichiers 0600 que nomme `file:NOM`")
+    originals_folder: str = Field(default="Chiffrés", min_length=1, max_length=100,
+                                  description="Dossier IMAP où est gardé l'original d'un message ouvert, créé au besoin")
+    learnt_certificates: int = Field(
+        default=5, ge=0, le=50, description="Certificats appris du courrier signé, par adresse ; 0 : aucun")
+
+    @field_validator("originals_folder")
+    @classmethod
+    def _folder_name(cls, value: str) -> str:
+        if value.upper() == "INBOX" or re.search(r"[/%*\x00-\x1f\x7f]", value):
+            raise ValueError("one folder name, not INBOX, without / % *")
+        return value
+
+
 class LogSection(Section):
     """Structured log on standard output: JSON lines."""
 
@@ -220,8 +314,10 @@ class OperatorConfig(Section):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     login: LoginSection = Field(default_factory=LoginSection)
     relay: RelaySection = Field(default_factory=RelaySection)
+    holds: HoldsSection = Field(default_factory=HoldsSection)
     imap: ImapSection = Field(default_factory=ImapSection)
     search: SearchSection = Field(default_factory=SearchSection)
+    smime: SmimeSection = Field(default_factory=SmimeSection)
     log: LogSection = Field(default_factory=LogSection)
 
 

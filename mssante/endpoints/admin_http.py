@@ -6,11 +6,11 @@ The status page is read-only and shows states and counts, never a message, an ad
 from __future__ import annotations
 
 import html
+import ssl
 
 from aiohttp import web
 
 from mssante.config.model import Config, split_hostport
-from mssante.endpoints.listeners import server_context
 from mssante.observability.metrics import exposition
 from mssante.services.truststate import TrustState
 from mssante.storage.interfaces import Stores
@@ -22,22 +22,21 @@ HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inl
 class AdminHttp:
     """Opens both listeners."""
 
-    def __init__(self, config: Config, trust: TrustState, stores: Stores) -> None:
+    def __init__(self, config: Config, trust: TrustState, stores: Stores, tls: ssl.SSLContext) -> None:
+        """tls: of the console."""
         self._config = config
         self._trust = trust
         self._stores = stores
+        self._tls = tls
         self._runners: list[web.AppRunner] = []
 
     async def open(self) -> None:
         """Listen where configured. Raises OSError."""
-        listen, tls = self._config.operator.listen, self._config.operator.tls
+        listen = self._config.operator.listen
         if listen.metrics:
             await self._start(listen.metrics, [web.get("/metrics", self._metrics), web.get("/healthz", self._health)])
         if listen.console:
-            certificate = tls.client_certificate or tls.operator_certificate
-            context = server_context(self._config.path(certificate),
-                                     self._config.path(tls.client_key or tls.operator_key), None)
-            await self._start(listen.console, [web.get("/", self._status)], context)
+            await self._start(listen.console, [web.get("/", self._status)], self._tls)
 
     async def _start(self, address: str, routes: list[web.RouteDef], tls: object = None) -> None:
         application = web.Application(client_max_size=64 * 1024)

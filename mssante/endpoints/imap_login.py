@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import ssl
+import time
 from abc import abstractmethod
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from mssante.endpoints.imap_output import PacedConnection
+from mssante.endpoints.tls_context import bound, count_session, handshake_reason, send_alert, spare_descriptor
 from mssante.observability.metrics import LIMITS
 from mssante.protocol.imap import encode
 from mssante.protocol.imap.session import ImapSession
@@ -50,11 +54,18 @@ class LoginOffer:
 
     def to(self, ssl_object: Any) -> Circumstances:
         """Give what one TLS connection is offered."""
+        common = bound(self.common, ssl_object)
         certificate = ssl_object.getpeercert(True) if self.certificates and ssl_object is not None else None
-        if not certificate:
-            return self.common
+        if not certificate or (ssl_object.session_reused and _expired(ssl_object)):
+            return common
         login = self.certificates.get(hashlib.sha256(certificate).hexdigest(), "")
-        return replace(self.common, certificate_login=login) if login else self.common
+        return replace(common, certificate_login=login) if login else common
+
+
+def _expired(ssl_object: Any) -> bool:
+    """Tell whether a client's certificate ended since the session that is resumed began: nobody checked its dates again."""
+    end = (ssl_object.getpeercert() or {}).get("notAfter")
+    return end is None or ssl.cert_time_to_seconds(end) < time.time()
 
 
 class LoginSide(PacedConnection):
@@ -92,7 +103,9 @@ class LoginSide(PacedConnection):
     def _tls_is_up(self) -> None:
         """Look at what this connection can be offered."""
         if self._transport is not None:
-            self._circumstances = self._endpoint.offer.to(self._transport.get_extra_info("ssl_object"))
+            ssl_object = self._transport.get_extra_info("ssl_object")
+            self._circumstances = self._endpoint.offer.to(ssl_object)
+            count_session(ssl_object, "in")
         self._core.mechanisms = offered(self._circumstances)
 
     async def _start_tls(self, tag: bytes) -> None:
@@ -108,13 +121,18 @@ class LoginSide(PacedConnection):
             return
         self._write(encode.tagged(tag, Completion(text="begin TLS now")))
         self._flush()
+        spare = spare_descriptor(transport)  # the loop closes its own before the alert is sent
         try:
             secured = await self._loop.start_tls(transport, self, context, server_side=True,
                                                  ssl_handshake_timeout=self._settings.handshake_seconds)
         except (OSError, ConnectionError) as fault:
-            log.info("imap_handshake_failed", fault=type(fault).__name__)
+            log.info("imap_handshake_failed", fault=type(fault).__name__, reason=handshake_reason(fault))
+            send_alert(spare, fault)
             self.abort()
             return
+        finally:
+            if spare >= 0:
+                os.close(spare)
         if secured is None:
             self.abort()
             return

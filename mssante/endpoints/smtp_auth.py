@@ -31,7 +31,7 @@ def start_auth(session: HardenedSmtp, argument: str) -> None:
     if session.state.account is not None:
         raise ReplyFault(replies.AUTH_TWICE)
     mechanism, _, initial = argument.partition(" ")
-    exchange = begin(mechanism, session.settings.login)
+    exchange = begin(mechanism, session.login)
     if exchange is None:
         raise ReplyFault(replies.AUTH_MECHANISM)
     response = decode_initial(initial.strip().encode("ascii", "replace")) if initial else None

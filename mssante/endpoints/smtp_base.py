@@ -135,6 +135,7 @@ class SmtpLoop(SMTP):
         self._errors = 0
         self._address = ""
         self._reading = True
+        self.login = self.settings.login
 
     # ------------------------------------------------------------ asyncio protocol
 
@@ -150,8 +151,9 @@ class SmtpLoop(SMTP):
             self._end(replies.TOO_MANY_CONNECTIONS)
             self._flush()
             return
-        if self.settings.implicit_tls:
-            self._tls_is_up()
+        waiting = self._tls_is_up() if self.settings.implicit_tls else None
+        if waiting is not None:
+            self._wait_for(waiting, lambda _: self._note_admission())
         self._out.append(self.greeting)
         self._flush()
 
@@ -233,8 +235,12 @@ class SmtpLoop(SMTP):
     # ------------------------------------------------------------ what the verbs give to the loop
 
     @abstractmethod
-    def _tls_is_up(self) -> None:
-        """TLS was just established."""
+    def _tls_is_up(self) -> Awaitable[None] | None:
+        """TLS was just established: what to await before the peer is admitted or refused, then `_note_admission`; or None."""
+
+    @abstractmethod
+    def _note_admission(self) -> None:
+        """The peer was admitted or refused: note a refusal."""
 
     @abstractmethod
     def _feed_data(self, receiving: Receiving) -> None:

@@ -13,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mssante.endpoints.listeners import alert_of
 from mssante.endpoints.smtp_auth import start_auth
 from mssante.endpoints.smtp_base import Receiving, SmtpLoop
 from mssante.endpoints.smtp_parse import ReplyFault, parse_mail, parse_rcpt
+from mssante.endpoints.tls_context import bound, count_session, handshake_reason, send_alert, spare_descriptor
 from mssante.ids import new_trace_id
 from mssante.model import replies
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
@@ -42,7 +42,7 @@ class HardenedSmtp(SmtpLoop):
         if not self._secure:
             words.append("STARTTLS")
         elif self.settings.offers_auth and self.state.account is None:
-            words.append(" ".join(("AUTH", *offered(self.settings.login))))
+            words.append(" ".join(("AUTH", *offered(self.login))))
         return [*words, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"]
 
     def smtp_EHLO(self, argument: str) -> None:
@@ -99,13 +99,13 @@ class HardenedSmtp(SmtpLoop):
         if self._buffer:  # a second read in the same turn of the loop: still clear text (RFC 3207 §4.2)
             self._close()
             return
-        spare = _spare_descriptor(self.wire)  # the loop closes its own before the alert is sent
+        spare = spare_descriptor(self.wire)  # the loop closes its own before the alert is sent
         try:
             transport = await self.loop.start_tls(self.wire, self, self.settings.tls, server_side=True,
                                                   ssl_handshake_timeout=self.settings.handshake_seconds)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as exc:
-            self.policy.handshake_failed(self.state.peer, _handshake_reason(exc))
-            _send_alert(spare, alert_of(exc))
+            self.policy.handshake_failed(self.state.peer, handshake_reason(exc))
+            send_alert(spare, exc)
             self._close()
             self.connection_lost(None)  # asyncio does not tell of a handshake that timed out: the door would count it on
             return
@@ -115,16 +115,26 @@ class HardenedSmtp(SmtpLoop):
         if transport is None or self._closing:
             return
         self.transport = self.wire = transport
-        self._tls_is_up()
+        waiting = self._tls_is_up()
+        if waiting is not None:
+            await waiting
+            self._note_admission()
 
-    def _tls_is_up(self) -> None:
+    def _tls_is_up(self) -> Awaitable[None] | None:
         self._secure = True
         if self.wire is None:
-            return
+            return None
         ssl_object = self.wire.get_extra_info("ssl_object")
         self.state.leaf_der = ssl_object.getpeercert(True) or b""
         self.state.tls = f"{ssl_object.version()} {ssl_object.cipher()[0]}"
-        self.policy.secured(self.state)
+        self.login = bound(self.settings.login, ssl_object)
+        count_session(ssl_object, "in")
+        waiting = self.policy.secured(self.state)
+        if waiting is None:
+            self._note_admission()
+        return waiting
+
+    def _note_admission(self) -> None:
         if self.state.refused is not None:
             self.policy.note_refusal(self.state, "session", self.state.refused)
 
@@ -285,27 +295,3 @@ def _data_refusal(rule: str, limit_bytes: int) -> SmtpReply:
     if rule == SIZE:
         return replies.too_big(limit_bytes)
     return {NUL: replies.NUL_IN_DATA, LINE: replies.LINE_IN_DATA}.get(rule, replies.SMUGGLING)
-
-
-def _spare_descriptor(wire: asyncio.Transport) -> int:
-    """Give a second descriptor of a session's socket, or -1 when there is none to have."""
-    try:
-        return os.dup(wire.get_extra_info("socket").fileno())
-    except (OSError, AttributeError):
-        return -1
-
-
-def _send_alert(descriptor: int, alert: bytes) -> None:
-    """Tell the peer why its handshake failed: one small write, which a peer that left or does not read may lose."""
-    if alert and descriptor >= 0:
-        try:
-            os.write(descriptor, alert)
-        except OSError:
-            pass
-
-
-def _handshake_reason(exc: BaseException) -> str:
-    """Give one line about a failed handshake: OpenSSL's verdict on the certificate, or its reason word."""
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"certificate refused: {exc.verify_message}"
-    return str(getattr(exc, "reason", None) or type(exc).__name__)

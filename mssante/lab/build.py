@@ -188,15 +188,23 @@ def with_certificates(plan: OperatorPlan, account: Account) -> Account:
 
 
 async def create_mailboxes(config: Path, accounts: tuple[Account, ...]) -> None:
-    """Create the mailboxes and logins of one operator in its own database."""
+    """Create the mailboxes and logins of one operator in its own database, and give the professionals their S/MIME keys."""
     from mssante.app import open_admin  # the composition root is heavy: only building needs it
+    from mssante.clock import SystemClock
     from mssante.config.load import load_config
     from mssante.services.admin import MailboxSpec
+    from mssante.services.smime_admin import SmimeDesk
+    from mssante.smime_setup import key_ring
 
     specs = [MailboxSpec(one.address, one.type, one.login, one.password, one.holder_id, one.display_name)
              for one in accounts]
-    async with open_admin(load_config(config)) as admin:
+    loaded = load_config(config)
+    async with open_admin(loaded) as admin:
         await admin.create_mailboxes(specs)
+        for one in accounts:
+            if one.smime_key:
+                reference = f"file:{Path(one.smime_key).name}"
+                await SmimeDesk(admin.stores, SystemClock()).add_key(one.address, reference, key_ring(loaded).open(reference))
 
 
 def _operator_document(plan: OperatorPlan, base: int, accounts: tuple[Account, ...]) -> dict[str, Any]:

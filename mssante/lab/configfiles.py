@@ -106,7 +106,9 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
             "whitelist_refresh_seconds": 2, "signer_issuers": [ORGANISATIONS_NAME], "signer_cns": [LIST_SIGNER_CN],
             "signer_ous": [settings.signer_structure],
             "crl_urls": [f"{crl}/ACI-EL-ORG.crl", f"{crl}/ACR-EL.crl"], "crl_folder": "../data/crl",
-            "crl_refresh_seconds": 2,
+            "crl_refresh_seconds": 2, "revocation": "both", "ocsp_refresh_seconds": 4,
+            # one operator asks the authority itself, the others a responder that it named
+            "ocsp_urls": {ORGANISATIONS_NAME: f"http://{HOST}:{ports['ocsp']}/" + ("" if plan.name == "alpha" else "delegated")},
         },
         "storage": {"url": storage_url(settings.storage, plan.name), "blobs": "../data/blobs"},
         "limits": limits,
@@ -114,6 +116,9 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
             "dns_servers": [f"{HOST}:{ports['dns']}"], "routes": _routes(plan, base), "allow_private": True,
             "first_retry_seconds": 2, "max_retry_seconds": 30, "size_limits": {CITIZEN_DOMAIN: CITIZEN_MAX_BYTES},
         },
+        "holds": {"probe_seconds": 2},
+        # the professionals have keys: what is encrypted for them is opened; what they send is as they send it, until told otherwise
+        "smime": {"enabled": True, "incoming": "open", "issuers": [ORGANISATIONS_NAME], "keys_folder": "../certs"},
     }
 
 

@@ -28,6 +28,7 @@ from mssante.lab.whitelist import ListEntry, ListSigner, altered_list, signed_li
 LIST_LIFE = timedelta(hours=24)
 CRL_RENEWAL = timedelta(hours=1)
 ROLL_BACK = timedelta(days=7)
+REVOKED_FILE = "revoked.txt"
 MAX_PUBLISHED = 128 * 1024 * 1024
 
 
@@ -118,13 +119,22 @@ class RevocationDesk:
         self._revoked = {
             load_certificate(lab.path(f"peers/{peer.name}.pem")).serial_number: now - timedelta(days=1)
             for peer in PEERS if peer.revoked}
-        self._made: dict[str, tuple[frozenset[Fault], datetime, bytes]] = {}
+        self._made: dict[str, tuple[frozenset[object], datetime, bytes]] = {}
+        self._published = Published(lab.path("infra/published"))
 
-    def revoked(self, faults: frozenset[Fault]) -> dict[int, datetime]:
-        """Give the revoked serials of ORGANISATIONS with the instant of each."""
-        if Fault.BETA_CERTIFICATE_REVOKED not in faults:
-            return dict(self._revoked)
-        return {**self._revoked, self._beta: self._since.replace(microsecond=0)}
+    def revoked(self, faults: frozenset[Fault], channel: str = "crl") -> dict[int, datetime]:
+        """Give the revoked serials of ORGANISATIONS with the instant of each. channel: `crl` or `ocsp`, who asks."""
+        found = {**self._revoked, **dict.fromkeys(self._further(channel), self._since.replace(microsecond=0))}
+        if Fault.BETA_CERTIFICATE_REVOKED in faults:
+            found[self._beta] = self._since.replace(microsecond=0)
+        return found
+
+    def _further(self, channel: str) -> frozenset[int]:
+        """Give what a test revoked: lines `SERIAL` or `SERIAL crl|ocsp` (hexadecimal) of `infra/published/revoked.txt`."""
+        lines = (self._published.read(REVOKED_FILE) or b"").decode("ascii", "replace").splitlines()
+        words = [line.split() for line in lines]
+        return frozenset(int(one[0], 16) for one in words if one and one[1:] in ([], [channel])
+                         and all(sign in "0123456789abcdefABCDEF" for sign in one[0]))
 
     def current(self, file: str, faults: frozenset[Fault], now: datetime) -> bytes | None:
         """Give the DER CRL of the authority whose files are called `file`, or None for a name that is not ours.
@@ -134,10 +144,10 @@ class RevocationDesk:
         authority = self._authorities.get(file)
         if authority is None:
             return None
-        concerned = faults & {Fault.CRL_EXPIRED, Fault.BETA_CERTIFICATE_REVOKED}
+        concerned: frozenset[object] = (faults & {Fault.CRL_EXPIRED, Fault.BETA_CERTIFICATE_REVOKED}) | self._further("crl")
         kept = self._made.get(file)
         if kept is None or kept[0] != concerned or now - kept[1] >= CRL_RENEWAL:
-            kept = (concerned, now, self._issue(authority, concerned, now))
+            kept = (concerned, now, self._issue(authority, faults, now))
             self._made[file] = kept
         return kept[2]
 

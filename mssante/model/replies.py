@@ -132,3 +132,38 @@ def bad_ins(reason: str) -> Refuse:
     """Refuse a citizen address whose local part is not a valid INS matricule (spec §9, ECO.2.2.6). reason: no INS in it."""
     text = f"Adresse citoyenne invalide : {reason}. Verifiez le matricule INS (15 caracteres, cle comprise)"
     return Refuse(_reply(553, "5.1.3", text, "INS-ADRESSE"))
+
+
+def no_certificate(domain: str, rule: str) -> Refuse:
+    """Refuse a message that must be encrypted when no usable certificate of a recipient is known (`smime.fallback = "refuse"`,
+    RFC 3463 X.7.3). rule: whether none is known, or none is admitted."""
+    known = "Aucun certificat" if rule == "SMIME-SANS-CERTIFICAT" else "Aucun certificat valable"
+    text = (f"{known} pour chiffrer vers un destinataire de {domain}. Le message n'est pas parti : demandez-lui un message "
+            "signe, ou a votre administrateur d'ajouter son certificat")
+    return Refuse(_reply(554, "5.7.3", text, rule), domain)
+
+
+def no_signing_key(rule: str) -> Refuse:
+    """Refuse a message that must be signed when its mailbox has no key, or one past its dates."""
+    why = "certificat de signature de votre boite hors de ses dates" if rule == "SMIME-CLE-EXPIREE" else \
+        "votre boite n'a pas de cle de signature"
+    return Refuse(_reply(554, "5.7.3", f"Le message doit etre signe et {why} : votre administrateur doit en donner un", rule))
+
+
+def signing_key_failed() -> Refuse:
+    """Ask to come back later: the key of the mailbox cannot be used now, which is our fault."""
+    return Refuse(_reply(451, "4.7.5", "La cle de signature de votre boite ne repond pas, reessayez ; "
+                                       "votre administrateur est prevenu", "SMIME-CLE"))
+
+
+def cannot_seal(domain: str, rule: str) -> Refuse:
+    """Refuse a message that must be signed or encrypted and whose form does not allow it (RFC 3463 X.7.3)."""
+    text = (f"Le message pour {domain} doit etre signe ou chiffre et sa forme ne le permet pas : envoyez-le en lignes CRLF, "
+            "sans octet NUL ni structure MIME ambigue")
+    return Refuse(_reply(554, "5.7.3", text, rule), domain)
+
+
+def too_many_blind(limit: int) -> Refuse:
+    """Refuse a message to encrypt for too many blind copies, each of which is a message of its own."""
+    text = f"Trop de copies cachees pour un message chiffre : {limit} au plus, envoyez le reste a part"
+    return Refuse(_reply(554, "5.5.3", text, "SMIME-COPIES"))

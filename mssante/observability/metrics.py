@@ -13,6 +13,7 @@ RECEIVED = Counter("mssante_messages_received", "Messages taken in charge", ["ro
 RELAYED = Counter("mssante_recipients_relayed", "Recipients settled by the relay", ["result"], registry=REGISTRY)
 REFUSALS = Counter("mssante_smtp_refusals", "SMTP refusals by stage and rule", ["stage", "rule"], registry=REGISTRY)
 HANDSHAKE_FAILURES = Counter("mssante_tls_handshake_failures", "TLS handshakes that failed", registry=REGISTRY)
+TLS_SESSIONS = Counter("mssante_tls_sessions", "TLS handshakes done, by side and kind", ["side", "kind"], registry=REGISTRY)
 LOGINS = Counter("mssante_logins", "Logins by protocol and result", ["protocol", "result"], registry=REGISTRY)
 LIMITS = Counter("mssante_limits_reached", "Times a limit of logins or IMAP was reached", ["limit"], registry=REGISTRY)
 QUEUE_DEPTH = Gauge("mssante_queue_recipients", "Recipients in the queue by state", ["state"], registry=REGISTRY)
@@ -20,7 +21,14 @@ SESSIONS = Gauge("mssante_sessions_open", "Open sessions by door", ["door"], reg
 WHITELIST_AGE = Gauge("mssante_whitelist_age_seconds", "Age of the white list in force", registry=REGISTRY)
 WHITELIST_DOMAINS = Gauge("mssante_whitelist_domains", "Domains of the list in force", registry=REGISTRY)
 TRUST_ALARM = Gauge("mssante_trust_alarm", "1 while a trust source is refused or stale", ["source"], registry=REGISTRY)
+QUEUE_HELD = Gauge("mssante_queue_held_recipients", "Queued recipients kept back by cause of hold", ["cause"], registry=REGISTRY)
+OCSP_QUESTIONS = Counter("mssante_ocsp_questions", "OCSP questions by what came of them", ["result"], registry=REGISTRY)
+SMIME_CHECKED = Counter("mssante_smime_checked", "Messages looked at for S/MIME, by code", ["signature", "encryption"],
+                        registry=REGISTRY)
+SMIME_SEALED = Counter("mssante_smime_sealed", "Copies that left, by what was done and why not more", ["form", "reason"],
+                       registry=REGISTRY)
 INDEX_LAG = Gauge("mssante_search_index_lag_messages", "Messages that the full-text index has not reached yet", registry=REGISTRY)
+EXPIRY = Gauge("mssante_expiry_seconds", "Seconds before the next end of its kind", ["what"], registry=REGISTRY)
 CERTIFICATE_DAYS = Gauge("mssante_certificate_days_left", "Days before our certificate expires", registry=REGISTRY)
 
 

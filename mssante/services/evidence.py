@@ -5,12 +5,16 @@
   that is refused a thousand times a second costs no memory.
 - Citizen addresses are pseudonymised here, before anything is written.
 - Each refusal is also one log line and one count, with the rule, never with content.
+- The certificates of refused sessions and senders are kept once each, the 20 seen last (`peer_certificates`, no domain), for
+  replays.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
 
 import structlog
 
@@ -21,6 +25,9 @@ from mssante.observability.metrics import HANDSHAKE_FAILURES, LOGINS, REFUSALS
 from mssante.services.privacy import Pseudonyms
 from mssante.services.smtp_session import SmtpSessionState
 from mssante.storage.interfaces import Stores, Tx
+from mssante.storage.peercerts import INBOUND, KEPT, PeerCertificate
+from mssante.trust.explain import clean, read_facts, usage_text
+from mssante.trust.names import MAX_DN
 
 log = structlog.get_logger("evidence")
 MAX_PENDING = 2000
@@ -31,6 +38,18 @@ _KINDS = {
     "rcpt": JournalKind.RECIPIENT_REFUSED,
     "data": JournalKind.DATA_REFUSED,
 }
+
+
+def _certificate(state: SmtpSessionState) -> dict[str, str]:
+    """Give what the journal keeps of the certificate shown; a refused one is proven by nothing, and told as it says it is."""
+    if state.identity is not None:
+        return {"certificate": state.identity.fingerprint, "not_after": state.identity.not_after.isoformat()}
+    facts = read_facts(state.leaf_der)
+    if facts is None:
+        return {"certificate": sha256(state.leaf_der).hexdigest()} if state.leaf_der else {}
+    return {"certificate": facts.fingerprint, "dn": clean(facts.subject.text, MAX_DN), "issuer": facts.issuer,
+            "serial": f"{facts.serial:x}", "not_before": facts.not_before.isoformat(), "not_after": facts.not_after.isoformat(),
+            "key": facts.key, "usages": usage_text(facts)}
 
 
 class Evidence:
@@ -45,6 +64,8 @@ class Evidence:
         self._writing: set[asyncio.Task[None]] = set()
         self._pending = 0  # events gathered or being written
         self._dropped = 0
+        self._shown: dict[str, PeerCertificate] = {}  # of refused sessions, to be written with the next events
+        self._kept: set[str] = set()
 
     def address(self, address: str) -> str:
         """Give an address as the journal may hold it."""
@@ -85,12 +106,30 @@ class Evidence:
     async def _append(self, events: list[JournalEvent]) -> None:
         try:
             await self._stores.database.write_many(self._append_all, events)
+            await self._keep_shown()
         except Exception:  # the border: whoever caused the events has his answer already
             self._dropped += len(events)
         self._pending -= len(events)
         if self._dropped and not self._pending:
             log.warning("events_not_journalled", count=self._dropped)
             self._dropped = 0
+
+    def _remember(self, state: SmtpSessionState, rule: str, not_after: str) -> None:
+        """Keep the certificate of a refused session, once each: a peer that comes a thousand times costs one row."""
+        name = sha256(state.leaf_der).hexdigest() if state.leaf_der else ""
+        if not name or name in self._kept or len(self._shown) >= KEPT:
+            return
+        if len(self._kept) >= MAX_PENDING:
+            self._kept.clear()
+        self._kept.add(name)
+        now = self._clock.now()
+        end = datetime.fromisoformat(not_after)
+        self._shown[name] = PeerCertificate("", name, INBOUND, state.leaf_der, end, now, now, 1, rule)
+
+    async def _keep_shown(self) -> None:
+        taken, self._shown = list(self._shown.values()), {}
+        if taken:
+            await self._stores.database.write(lambda tx: self._stores.peer_certificates.record(tx, taken))
 
     async def flush(self) -> None:
         """Wait for what was handed in (stop of the service, tests)."""
@@ -103,15 +142,21 @@ class Evidence:
         self._stores.journal.append(tx, [event for batch in batches for event in batch])
         return [None] * len(batches)
 
-    def refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
-        """Journal, count and log one SMTP refusal with the rule and the values seen."""
+    def refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse, *, list_at: str = "") -> None:
+        """Journal, count and log one SMTP refusal with the rule and the values seen: `mssante explain` replays it from them.
+
+        list_at: generation instant of the white list in force, empty when there is none.
+        """
         REFUSALS.labels(stage, refusal.rule or "autre").inc()
         transaction = state.transaction
         payload: dict[str, str | int | float | bool | None] = {
             "rule": refusal.rule, "code": refusal.reply.code, "peer": state.peer,
             "dn": state.identity.subject.text if state.identity else "",
             "detail": self.address(refusal.detail) if "@" in refusal.detail else refusal.detail,
+            "list_at": list_at, **(shown := _certificate(state)),
         }
+        if "not_after" in shown and stage in ("session", "mail"):
+            self._remember(state, refusal.rule, shown["not_after"])
         log.info("refused", stage=stage, rule=refusal.rule, peer=state.peer)
         subject = self.address(str(transaction.sender)) if transaction and transaction.sender else state.peer
         trace_id = transaction.trace_id if transaction else ""

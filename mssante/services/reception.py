@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,11 +30,13 @@ from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
 from mssante.services.mailroom import Mailroom
+from mssante.services.opening import Opening, Placement, acceptances, placed_plainly
 from mssante.services.reports import Reporter
+from mssante.services.sealing import Sealing
 from mssante.services.smtp_session import LocalTarget, MailTransaction, SmtpSessionState
 from mssante.services.staging import BodySink
 from mssante.services.truststate import TrustState
-from mssante.storage.interfaces import Acceptance, BlobStore, Filing
+from mssante.storage.interfaces import Accepted, BlobStore
 
 _RECEIVED = RECEIVED.labels("operator")
 
@@ -54,7 +56,7 @@ class AcceptSettings:
 
 @dataclass(slots=True)
 class AcceptContext:
-    """The parts that reception and submission stand on."""
+    """The parts that reception and submission stand on. opening, sealing: S/MIME, None when it is off."""
 
     settings: AcceptSettings
     blobs: BlobStore
@@ -65,6 +67,8 @@ class AcceptContext:
     mailroom: Mailroom
     evidence: Evidence
     reporter: Reporter
+    opening: Opening | None = None
+    sealing: Sealing | None = None
 
 
 def mailbox_decision(mailbox: Mailbox | None, address: str) -> Decision:
@@ -93,6 +97,22 @@ def nobody_has_room(context: AcceptContext, transaction: MailTransaction, octets
     return replies.full_mailbox(str(local[0].recipient.address), permanent=context.settings.full_is_final)
 
 
+async def place(context: AcceptContext, message: NewMessage, targets: Sequence[LocalTarget]) -> tuple[Placement, ...]:
+    """Give what is filed for local recipients: the message, and what S/MIME makes of it when it is on."""
+    if context.opening is None:
+        return placed_plainly(message, targets)
+    return await context.opening.place(message, targets)
+
+
+async def placed(context: AcceptContext, placements: Sequence[Placement], results: Sequence[Accepted]) -> None:
+    """After the commit, before the reply: see to what could not be filed, count what was. results: of each placement."""
+    if context.opening is not None:
+        await context.opening.keep_originals(placements, results, context.mailroom)
+    for one in placements:
+        for box in one.boxes:
+            context.addresses.filed(box, one.octets)
+
+
 class Reception:
     """The policy of the operator port."""
 
@@ -101,16 +121,37 @@ class Reception:
     def __init__(self, context: AcceptContext) -> None:
         self._context = context
 
-    def secured(self, state: SmtpSessionState) -> None:
+    def secured(self, state: SmtpSessionState) -> Awaitable[None] | None:
         """Identify the peer from its certificate and check that the white list knows it (spec §2.2 steps 2-4)."""
+        waiting = self._context.trust.prepare(state.leaf_der)
+        if waiting is not None:
+            return self._secured_after(waiting, state)
+        self._secured(state)
+        return None
+
+    async def _secured_after(self, waiting: Awaitable[None], state: SmtpSessionState) -> None:
+        await waiting
+        self._secured(state)
+
+    def _secured(self, state: SmtpSessionState) -> None:
         admitted = self._context.trust.admit(state.leaf_der)
         if isinstance(admitted, Refuse):
             state.refused = admitted
         else:
             state.identity = admitted
 
-    def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision:
+    def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision | Awaitable[Decision]:
         """Check the sender's domain against the certificate, at every MAIL: the list may have changed (RQ-REV)."""
+        waiting = self._context.trust.prepare(state.leaf_der)
+        if waiting is not None:
+            return self._begin_after(waiting, state, transaction)
+        return self._begin(state, transaction)
+
+    async def _begin_after(self, waiting: Awaitable[None], state: SmtpSessionState, transaction: MailTransaction) -> Decision:
+        await waiting
+        return self._begin(state, transaction)
+
+    def _begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision:
         again = self._context.trust.admit(state.leaf_der)
         if isinstance(again, Refuse):
             return again
@@ -118,7 +159,10 @@ class Reception:
         if self._context.blobs.free_bytes() < self._context.settings.reserve_bytes:
             return Refuse(replies.NO_SPACE)
         sender = transaction.sender
-        return self._context.trust.may_send(again, sender.domain if sender else None)
+        decision = self._context.trust.may_send(again, sender.domain if sender else None)
+        if sender is not None and isinstance(decision, Allow):
+            self._context.trust.seen(state.leaf_der, sender.domain, "in", "")
+        return decision
 
     def add_recipient(self, state: SmtpSessionState, recipient: Recipient) -> Decision | Awaitable[Decision]:
         """Accept only active mailboxes of our domains (spec §2.2 step 6)."""
@@ -165,13 +209,11 @@ class Reception:
         full = nobody_has_room(context, transaction, len(message.prefix) + body.size)
         if full is not None:
             return self._refused(state, full)
-        filings = tuple([Filing(target.mailbox.inbox_id) for target in transaction.local])
         event = self._received_event(state, transaction, body, now)
-        group = (Acceptance(message, filings, None, (event,)),
-                 *context.reporter.success_reports(transaction, message, now))
-        await context.mailroom.accept(group)
-        for target in transaction.local:
-            context.addresses.filed(target.mailbox.id, len(message.prefix) + body.size)
+        placements = await place(context, message, transaction.local)
+        results = await context.mailroom.accept((*acceptances(message, placements, None, (event,)),
+                                                 *context.reporter.success_reports(transaction, message, now)))
+        await placed(context, placements, results[:len(placements)])
         _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 
@@ -207,7 +249,9 @@ class Reception:
             "sha256": body.sha256,
             "peer": state.peer,
             "dn": state.identity.subject.text if state.identity else "",
+            "certificate": state.identity.fingerprint if state.identity else "",
             "list": self._context.trust.list_date(),
+            "list_at": self._context.trust.list_instant(),
         }
         return JournalEvent(JournalKind.RECEIVED, now, transaction.trace_id, public_sender, payload)
 
@@ -219,9 +263,14 @@ class Reception:
         """Logins have no meaning between operators."""
         return replies.AUTH_UNAVAILABLE
 
+    async def flush(self) -> None:
+        """Wait for what is written behind the replies (stop of the service)."""
+        if self._context.opening is not None:
+            await self._context.opening.flush()
+
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
         """Journal a refusal."""
-        self._context.evidence.refusal(state, stage, refusal)
+        self._context.evidence.refusal(state, stage, refusal, list_at=self._context.trust.list_instant())
 
     def handshake_failed(self, peer: str, reason: str) -> None:
         """Journal a failed handshake."""

@@ -3,7 +3,8 @@
 - A message just committed is attempted at once from memory, under a lease written by the same commit: no queue scan
   between acceptance and attempt. Whatever does not fit in the bounded memory waits in storage and is claimed when due.
 - The attempt is recorded (attempts, lease) before dialling; a crash costs one interval, never a storm, never a loss.
-- The white list is read again at each attempt (RQ-REV); a destination that left it is bounced as a policy failure.
+- The white list is read again at each attempt (RQ-REV); a destination that left it waits, then is bounced as a policy failure.
+- While a hold covers a destination (`services.holds`) its mail keeps its pace of attempts but is not dialled.
 - Outcomes, journal events and reports of one attempt are one transaction (W2-W4); many attempts share a commit.
 - One failing destination backs off as a whole: its other messages are put back without dialling, the rest is not slowed.
 - Never clear text, never an attempt without the peer's certificate checked: that is the Mailer's contract.
@@ -24,7 +25,7 @@ from mssante.errors import InputFault, MssFault
 from mssante.model.address import MailAddress, parse_envelope_address
 from mssante.model.envelope import Recipient
 from mssante.model.message import StoredMessage
-from mssante.model.outcome import Deferred, Delivered, Refused
+from mssante.model.outcome import Deferred, Delivered
 from mssante.model.reply import Refuse
 from mssante.services.ports import Body, Mailer, RelayBatch, RelayResult
 from mssante.services.relay_jobs import Job, job_of_claim, jobs_of_acceptance
@@ -34,6 +35,7 @@ from mssante.storage.interfaces import Acceptance, Accepted, Claim, QueueBatch, 
 
 log = structlog.get_logger("relay")
 BLOB_PIECE = 256 * 1024
+NOT_DIALLED = ("DESTINATION-RECUL", "RETENUE-", "LB-INDISPONIBLE")  # rules of outcomes that say nothing of the destination
 LONGEST_ATTEMPT = timedelta(seconds=1800)  # transport's bound on one transaction: never two attempts of one job at once
 
 
@@ -69,6 +71,7 @@ class Relay:
         self._mailer = mailer
         self._trust = trust
         self._settler = settler
+        self._gate = settler.gate
         self._clock = clock
         self._settings = settings
         self._lanes: dict[str, _Lane] = {}
@@ -203,7 +206,9 @@ class Relay:
             return
         try:
             content = job.content or await self._read(job)
-            result = self._refused_now(job, lane) or await self._mailer.deliver(self._batch(job, content))
+            result = self._refused_now(job, lane)
+            if result is None:
+                result = self._gate.after(job.destination, await self._mailer.deliver(self._batch(job, content)))
             self._note_lane(lane, result)
             await self._settler.settle(job, content, result)
             if any(isinstance(outcome, Deferred) for outcome in result.outcomes):
@@ -220,12 +225,13 @@ class Relay:
         return (await self._stores.database.read(unit))[0]
 
     def _refused_now(self, job: Job, lane: _Lane) -> RelayResult | None:
-        """Decide without dialling: the destination left the list, or backs off."""
+        """Decide without dialling: the destination is held, left the list, or backs off."""
+        held = self._gate.before(job.destination)
+        if held is not None:
+            return RelayResult(tuple(held for _ in job.recipients))
         decision = self._trust.may_relay_to(job.destination)
         if isinstance(decision, Refuse):
-            outcome: Deferred | Refused = (
-                Refused(decision.reply.text, decision.reply.enhanced, rule=decision.rule) if decision.reply.permanent
-                else Deferred(decision.reply.text, rule=decision.rule))
+            outcome = self._gate.unlisted(job.destination, decision)
             return RelayResult(tuple(outcome for _ in job.recipients))
         if lane.back_off_until is not None and lane.back_off_until > self._clock.now():
             waiting = Deferred("destination unreachable a moment ago, not dialled again yet", rule="DESTINATION-RECUL")
@@ -235,7 +241,7 @@ class Relay:
     def _note_lane(self, lane: _Lane, result: RelayResult) -> None:
         if any(isinstance(outcome, Delivered) for outcome in result.outcomes):
             lane.back_off_until = None
-        elif not result.remote and all(isinstance(o, Deferred) and o.rule != "DESTINATION-RECUL"
+        elif not result.remote and all(isinstance(o, Deferred) and not o.rule.startswith(NOT_DIALLED)
                                        for o in result.outcomes):
             lane.back_off_until = self._clock.now() + self._settings.back_off
 

@@ -93,8 +93,9 @@ class Verdict:
         return "queued" if isinstance(self.outcome, Deferred) else "failed"
 
 
-def expired(outcome: Deferred, age: timedelta) -> Refused:
-    """Give the failure of a recipient that stayed deferred too long (RFC 3463 X.4.7)."""
+def expired(outcome: Deferred, age: timedelta, epitaph: str = "") -> Refused:
+    """Give the failure of a recipient that stayed deferred too long (RFC 3463 X.4.7). epitaph: why it was held, if it was."""
     hours = int(age.total_seconds() // 3600)
-    return Refused(f"delivery time expired after {hours} h; last answer: {outcome.reply}", "4.4.7", outcome.remote,
+    lead = f"{epitaph}; " if epitaph else ""
+    return Refused(f"{lead}delivery time expired after {hours} h; last answer: {outcome.reply}", "4.4.7", outcome.remote,
                    outcome.rule or "DELAI-EXPIRE")

@@ -1,6 +1,7 @@
 """Turns the result of an attempt into what is recorded: settlements, journal events, reports, in one transaction.
 
-- Every recipient has its own fate; unknown faults are deferred; a deferral past the expiry becomes a failure.
+- Every recipient has its own fate; unknown faults are deferred; a deferral past the expiry becomes a failure, but not while a
+  hold covers its destination or has just ended (`services.holdgate`): then it is kept until the limit of the hold.
 - Failure reports go unless NOTIFY forbids; a delay notice goes once; a relayed-success report goes when NOTIFY=SUCCESS was
   asked and the next operator does not do DSN (RFC 3461 §5.2).
 - Reports to our own users are filed in their INBOX by the same commit, then announced.
@@ -8,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import random
 
@@ -23,6 +24,7 @@ from mssante.protocol.reports.dsn import DsnAction, DsnRecipient
 from mssante.routing.schedule import Expired, RetryPolicy, next_attempt, notice_due
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
+from mssante.services.holdgate import HoldGate, NoHolds
 from mssante.services.mailroom import Mailroom
 from mssante.services.ports import RelayResult
 from mssante.services.relay_jobs import Job, Verdict, expired, reply_text
@@ -46,6 +48,7 @@ class SettlementContext:
     mailroom: Mailroom
     evidence: Evidence
     hosted: frozenset[str]
+    gate: HoldGate = field(default_factory=NoHolds)
 
 
 class Settler:
@@ -53,6 +56,7 @@ class Settler:
 
     def __init__(self, context: SettlementContext) -> None:
         self._context = context
+        self.gate = context.gate
 
     async def settle(self, job: Job, content: StoredMessage, result: RelayResult) -> None:
         """Commit what became of a job's recipients. Raises StorageFull, OperatorFault (the lease then runs out)."""
@@ -79,8 +83,14 @@ class Settler:
             return Verdict(item, outcome)
         when = next_attempt(item.attempts, job.created_at, now=now, policy=self._context.policy, fraction=random())  # noqa: S311
         if isinstance(when, Expired):
-            return Verdict(item, expired(outcome, now - job.created_at))
+            deadline = self._deadline(job)
+            if now >= deadline:
+                return Verdict(item, expired(outcome, now - job.created_at, self.gate.epitaph(job.destination)))
+            when = min(now + self._context.policy.max_delay, deadline)
         return Verdict(item, outcome, when)
+
+    def _deadline(self, job: Job) -> datetime:
+        return self.gate.deadline(job.destination, job.created_at, job.expires_at)
 
     def _events(self, job: Job, verdicts: list[Verdict], result: RelayResult, now: datetime) -> tuple[JournalEvent, ...]:
         evidence = self._context.evidence
@@ -107,7 +117,7 @@ class Settler:
                               _original(self._context.stores, content, job.ret))
         reports = []
         for state in ("failed", "queued", "delivered"):
-            recipients = [_dsn_recipient(v, now, job.expires_at) for v in told if v.state == state]
+            recipients = [_dsn_recipient(v, now, self._deadline(job)) for v in told if v.state == state]
             if recipients:
                 reports.append(self._context.reporter.report(source, recipients, now, home))
         return tuple(reports)

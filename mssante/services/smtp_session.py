@@ -75,8 +75,9 @@ class SmtpPolicy(Protocol):
 
     needs_auth: bool
 
-    def secured(self, state: SmtpSessionState) -> None:
-        """TLS is up (state.leaf_der, state.tls): set identity, or refused to close the session with a reply."""
+    def secured(self, state: SmtpSessionState) -> Awaitable[None] | None:
+        """TLS is up (state.leaf_der, state.tls): set identity, or refused to close the session with a reply; what to await
+        before that is so, or None."""
         ...
 
     def begin(self, state: SmtpSessionState, transaction: MailTransaction) -> Decision | Awaitable[Decision]:

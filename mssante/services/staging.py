@@ -6,6 +6,7 @@
 - A small body never leaves the event loop's thread; a large one is written by worker threads in pieces of 1 MiB, and the
   caller waits when more than two pieces are under way (back-pressure).
 - The octets are those that the peer sent: nothing is added or changed (ARCHITECTURE §9).
+- `hold` gives a body that is not to be kept as it is (it will leave encrypted): nothing of it stays on disk.
 """
 
 from __future__ import annotations
@@ -106,6 +107,21 @@ class BodySink:
         key = self._writer.commit()
         return StagedBody(self.size, key, blob=key), facts(data or self._blobs.read(key))
 
+    async def hold(self) -> tuple[StagedBody, MessageFacts]:
+        """Give the body in memory whatever its size, with its facts; what was staged of it is gone. Raises StorageFull."""
+        await self._written()
+        try:
+            if self._fault is not None:
+                raise self._fault
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._hold)
+        finally:
+            self.discard()
+
+    def _hold(self) -> tuple[StagedBody, MessageFacts]:
+        head, self._writer = (self._writer.take() if self._writer is not None else b""), None
+        data = b"".join([head, *self._kept])
+        return StagedBody(len(data), hashlib.sha256(data).hexdigest(), inline=data), facts(data)
+
     def discard(self) -> None:
         """Forget everything; a write under way is waited for by its thread."""
         self._kept = []
@@ -121,3 +137,21 @@ class BodySink:
         if self._writer is not None:
             self._executor.submit(self._writer.discard)
             self._writer = None
+
+
+def stage_body(blobs: BlobStore, data: bytes, inline_limit: int) -> StagedBody:
+    """Give a body of ours (sealed, opened) staged as one received would be, durable when it is a blob. Blocking.
+
+    Raises StorageFull.
+    """
+    if len(data) <= inline_limit:
+        return StagedBody(len(data), hashlib.sha256(data).hexdigest(), inline=data)
+    writer = blobs.stage()
+    try:
+        view = memoryview(data)
+        for start in range(0, len(data), PIECE):
+            writer.write(bytes(view[start:start + PIECE]))
+        key = writer.commit()
+    finally:
+        writer.discard()  # no effect once committed
+    return StagedBody(len(data), key, blob=key)

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,11 +28,13 @@ from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_li
 from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.accounts import Accounts
-from mssante.services.reception import AcceptContext, mailbox_decision, nobody_has_room, room_decision
+from mssante.services.opening import Placement, acceptances
+from mssante.services.reception import AcceptContext, mailbox_decision, nobody_has_room, place, placed, room_decision
 from mssante.services.sasl import Accepted, Caller, Refused, follow
+from mssante.services.sealing import Copy, SealPlan
 from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTarget, SmtpSessionState
 from mssante.services.staging import BodySink
-from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient
+from mssante.storage.interfaces import Acceptance, QueueEntry, QueueRecipient
 
 log = structlog.get_logger("submission")
 _RECEIVED = RECEIVED.labels("submission")
@@ -101,7 +103,7 @@ class Submission:
             return Refuse(replies.BAD_SEQUENCE)
         if address.domain in self._context.settings.domains:
             return self._add_local(transaction, recipient)
-        decision = self._context.trust.may_relay_to(address.domain)
+        decision = self._context.trust.may_queue_for(address.domain)
         if isinstance(decision, Refuse):
             return decision
         if address.domain == self._context.settings.citizen_domain:
@@ -143,30 +145,65 @@ class Submission:
     async def finish(self, state: SmtpSessionState, transaction: MailTransaction, sink: BodySink) -> SmtpReply:
         """Check From and sizes, commit, give the reply."""
         context = self._context
-        body, facts = await sink.seal()
+        plan = await self._seal_plan(transaction)
+        body, facts = await (sink.seal() if plan is None else sink.hold())
         refusal = self._content_refusal(transaction, body, facts)
         if refusal is not None:
-            self.note_refusal(state, "data", refusal)
-            return refusal.reply
+            return self._refused(state, refusal)
         now = context.clock.now()
         missing = self._missing_headers(transaction, body, facts, now)
         if missing:  # what a reader gets has them: so must the envelope kept beside it
             facts = await self._scan_again(body, missing)
         message = NewMessage(body, self._received(transaction, now) + missing, facts, transaction.trace_id, now)
-        full = nobody_has_room(context, transaction, len(message.prefix) + body.size)
+        copies = await self._copies(transaction, message, plan, missing)
+        if isinstance(copies, Refuse):
+            return self._refused(state, copies)
+        full = nobody_has_room(context, transaction, max(len(one.message.prefix) + one.message.body.size for one in copies))
         if full is not None:
-            self.note_refusal(state, "data", full)
-            return full.reply
-        event = self._event(state, transaction, body, now)
-        entry = self._queue_entry(transaction, now)
-        filings = tuple([Filing(target.mailbox.inbox_id) for target in transaction.local])
-        group = (Acceptance(message, filings, entry, (event,)),
-                 *await self._success_reports(transaction, message, now))
-        await context.mailroom.accept(group)
-        for target in transaction.local:
-            context.addresses.filed(target.mailbox.id, len(message.prefix) + body.size)
+            return self._refused(state, full)
+        reports = await self._success_reports(transaction, message, now)
+        await self._commit(transaction, copies, self._event(state, transaction, body, now), reports)
         _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
+
+    async def _seal_plan(self, transaction: MailTransaction) -> SealPlan | None:
+        """Give what S/MIME is to do with a message, None when it is off or has nothing to do."""
+        if self._context.sealing is None or transaction.sender is None:
+            return None
+        home = await self._context.addresses.find(transaction.sender.key)
+        return await self._context.sealing.plan(transaction, home.id) if home is not None else None
+
+    async def _copies(self, transaction: MailTransaction, message: NewMessage, plan: SealPlan | None,
+                      missing: bytes) -> tuple[Copy, ...] | Refuse:
+        """Give the forms in which a message leaves, or why it does not. missing: the end of its prefix."""
+        if plan is None or self._context.sealing is None:
+            return (Copy(message, tuple(transaction.local), tuple(transaction.remote)),)
+        copies = await self._context.sealing.apply(plan, message, missing)
+        if not isinstance(copies, Refuse):
+            for one in copies:
+                refusal = self._too_big(one.remote, one.message.body)
+                if refusal is not None:
+                    return refusal
+        return copies
+
+    async def _commit(self, transaction: MailTransaction, copies: Sequence[Copy], event: JournalEvent,
+                      reports: tuple[Acceptance, ...]) -> None:
+        """Commit all copies and reports together."""
+        group: list[Acceptance] = []
+        places: list[tuple[tuple[Placement, ...], int]] = []  # with where the results of each begin
+        for one in copies:
+            placements = await place(self._context, one.message, one.local)
+            events = (*(() if group else (event,)), *((one.event,) if one.event is not None else ()))
+            entry = self._queue_entry(transaction, one.remote, one.message.received_at)
+            group += acceptances(one.message, placements, entry, events)
+            places.append((placements, len(group) - len(placements)))
+        results = await self._context.mailroom.accept((*group, *reports))
+        for placements, start in places:
+            await placed(self._context, placements, results[start:start + len(placements)])
+
+    def _refused(self, state: SmtpSessionState, refusal: Refuse) -> SmtpReply:
+        self.note_refusal(state, "data", refusal)
+        return refusal.reply
 
     async def _success_reports(self, transaction: MailTransaction, message: NewMessage,
                                now: datetime) -> tuple[Acceptance, ...]:
@@ -184,7 +221,10 @@ class Submission:
             return Refuse(replies.NO_FROM)
         if not author.is_only(transaction.sender):
             return replies.from_not_sender(str(author.addresses[0]))
-        for target in transaction.remote:
+        return self._too_big(transaction.remote, body)
+
+    def _too_big(self, targets: Sequence[RemoteTarget], body: StagedBody) -> Refuse | None:
+        for target in targets:
             limit = self._settings.size_limits.get(target.destination, 0)
             if limit and body.size > limit:
                 return Refuse(replies.too_big(limit))
@@ -209,13 +249,13 @@ class Submission:
         return await asyncio.get_running_loop().run_in_executor(
             self._context.executor, lambda: scan_facts(blobs.read(key), prefix=prefix))
 
-    def _queue_entry(self, transaction: MailTransaction, now: datetime) -> QueueEntry | None:
-        if not transaction.remote:
+    def _queue_entry(self, transaction: MailTransaction, targets: Sequence[RemoteTarget], now: datetime) -> QueueEntry | None:
+        if not targets:
             return None
         settings = self._settings
         recipients = tuple([
             QueueRecipient(str(t.recipient.address), t.destination, ",".join(sorted(t.recipient.notify)),
-                           t.recipient.orcpt) for t in transaction.remote])
+                           t.recipient.orcpt) for t in targets])
         return QueueEntry(str(transaction.sender or ""), recipients, now + settings.expiry, now, transaction.ret,
                           transaction.envid, transaction.smtputf8)
 
@@ -230,12 +270,13 @@ class Submission:
             "sha256": body.sha256,
             "login": state.account.login if state.account else "",
             "list": self._context.trust.list_date(),
+            "list_at": self._context.trust.list_instant(),
         }
         return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, str(transaction.sender), payload)
 
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
         """Journal a refusal."""
-        self._context.evidence.refusal(state, stage, refusal)
+        self._context.evidence.refusal(state, stage, refusal, list_at=self._context.trust.list_instant())
 
     def handshake_failed(self, peer: str, reason: str) -> None:
         """Journal a failed handshake."""

@@ -167,6 +167,17 @@ class FileBlobWriter:
         self._key = key
         return key
 
+    def take(self) -> bytes:
+        """Give what was written and forget it. Raises OperatorFault, also after `commit` or `discard`."""
+        if self._descriptor < 0:
+            raise OperatorFault("storage failed", detail="blob writer is closed", rule="BLOB-CLOSED")
+        try:
+            return self._path.read_bytes()
+        except OSError as exc:
+            raise _fault(exc) from exc
+        finally:
+            self.discard()
+
     def discard(self) -> None:
         """Forget what was written; safe to call twice, and after commit (which it does not undo)."""
         if self._key:

@@ -28,8 +28,11 @@ from mssante.storage.acceptance import QueueRecipient as QueueRecipient
 from mssante.storage.annotations import AnnotationStore as AnnotationStore
 from mssante.storage.annotations import FolderAnnotation as FolderAnnotation
 from mssante.storage.annotations import Place as Place
+from mssante.storage.holds import HoldStore as HoldStore
 from mssante.storage.imports import ImportedCopy as ImportedCopy
 from mssante.storage.imports import ImportStore as ImportStore
+from mssante.storage.peercerts import PeerCertificate as PeerCertificate
+from mssante.storage.peercerts import PeerCertificateStore as PeerCertificateStore
 from mssante.storage.records import JournalRow as JournalRow
 from mssante.storage.records import JournalStore as JournalStore
 from mssante.storage.records import TrustStore as TrustStore
@@ -41,6 +44,10 @@ from mssante.storage.rights import RightStore as RightStore
 from mssante.storage.rights import SeenChange as SeenChange
 from mssante.storage.search import FeedStore as FeedStore
 from mssante.storage.search import TextIndex as TextIndex
+from mssante.storage.smime import CertificateSource as CertificateSource
+from mssante.storage.smime import KnownCertificate as KnownCertificate
+from mssante.storage.smime import MailboxSmime as MailboxSmime
+from mssante.storage.smime import SmimeStore as SmimeStore
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -81,6 +88,10 @@ class BlobWriter(Protocol):
 
     def commit(self) -> str:
         """Sync file and folder, give the key (SHA-256 hex). Raises StorageFull."""
+        ...
+
+    def take(self) -> bytes:
+        """Give what was written and forget it; nothing stays on disk. Raises OperatorFault."""
         ...
 
     def discard(self) -> None:
@@ -460,6 +471,9 @@ class Stores:
     rights: RightStore
     annotations: AnnotationStore
     feed: FeedStore
+    holds: HoldStore
+    peer_certificates: PeerCertificateStore
+    smime: SmimeStore
     closers: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

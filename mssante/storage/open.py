@@ -18,13 +18,16 @@ from mssante.storage.sql.database import SqlDatabase
 from mssante.storage.sql.engine import engine_for
 from mssante.storage.sql.feed import SqlFeedStore
 from mssante.storage.sql.folders import SqlFolderStore
+from mssante.storage.sql.holds import SqlHoldStore
 from mssante.storage.sql.imports import SqlImportStore
 from mssante.storage.sql.journal import SqlJournalStore
 from mssante.storage.sql.messages import SqlMessageStore
 from mssante.storage.sql.peek import SchemaState, peek_sqlite
+from mssante.storage.sql.peercerts import SqlPeerCertificateStore
 from mssante.storage.sql.queue import SqlQueueStore
 from mssante.storage.sql.rights import SqlRightStore
 from mssante.storage.sql.schema import HandleLock, prepare
+from mssante.storage.sql.smime import SqlSmimeStore
 from mssante.storage.sql.textindex import SqliteTextIndex
 from mssante.storage.sql.trust import SqlTrustStore
 
@@ -66,8 +69,9 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
         database=database, blobs=blobs, messages=SqlMessageStore(journal), folders=SqlFolderStore(),
         queue=SqlQueueStore(journal), journal=journal, accounts=SqlAccountStore(), trust=SqlTrustStore(),
         imports=SqlImportStore(), rights=SqlRightStore(),
-        annotations=SqlAnnotationStore(), feed=SqlFeedStore(),
-        closers=[lock.close, database.close])
+        annotations=SqlAnnotationStore(), feed=SqlFeedStore(), holds=SqlHoldStore(),
+        peer_certificates=SqlPeerCertificateStore(),
+        smime=SqlSmimeStore(), closers=[lock.close, database.close])
 
 
 def open_text_index(folder: Path) -> TextIndex:

@@ -41,6 +41,10 @@ class JournalStore(Protocol):
         """Give the latest events, newest first."""
         ...
 
+    def by_sequence(self, tx: Tx, sequence: int) -> JournalRow | None:
+        """Give the event of that place in the chain, or None."""
+        ...
+
     def verify(self, tx: Tx) -> int | None:
         """Check the chain; give the sequence of the first row that does not fit, or None when whole."""
         ...

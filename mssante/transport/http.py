@@ -1,9 +1,11 @@
-"""Fetches the white list and CRLs: bounded, pinned, conditional.
+"""Fetches the white list and CRLs, asks OCSP responders: bounded, pinned, conditional.
 
 - HTTPS trusts the given anchors only (F1.2: the list's server chains to IGC-Santé, not to a public authority).
-- No redirect, no other scheme than http and https, a size cap while reading, a total time limit, ETag kept by the caller.
+- No redirect (the addresses that we may call are those of the configuration), no other scheme than http and https, a size
+  cap while reading, a total time limit, ETag kept by the caller.
 - No content coding: the octets are hashed and verified as published, and a compressed body could be a bomb.
-- Never fetches a URL that a message or a peer's certificate named: URLs come from configuration.
+- Never chooses a URL: they come from configuration. One that a peer's certificate names (OCSP) was first compared with the
+  hosts that the configuration allows (`trust.ocsp`, `services.revocation`).
 """
 
 from __future__ import annotations
@@ -35,13 +37,22 @@ class HttpFetcher:
 
     async def fetch(self, url: str, *, max_bytes: int, etag: str = "") -> Fetched:
         """Give the body at `url`, at most `max_bytes` octets. Raises OperatorFault (`HTTP-…`), always temporary."""
+        return await self._exchange("GET", url, {"If-None-Match": etag} if etag else {}, max_bytes=max_bytes)
+
+    async def post(self, url: str, body: bytes, *, content_type: str, max_bytes: int) -> bytes:
+        """Give the answer, at most `max_bytes` octets, to `body` sent by POST. Raises OperatorFault (`HTTP-…`)."""
+        answer = await self._exchange("POST", url, {"Content-Type": content_type}, max_bytes=max_bytes, body=body)
+        return answer.body or b""
+
+    async def _exchange(self, method: str, url: str, headers: dict[str, str], *, max_bytes: int, body: bytes | None = None,
+                        ) -> Fetched:
         if not url.startswith(("https://", "http://")):
             raise OperatorFault("URL scheme is not http or https", rule="HTTP-SCHEME")
-        headers = {"Accept-Encoding": "identity"} | ({"If-None-Match": etag} if etag else {})
+        headers = {"Accept-Encoding": "identity", **headers}
         try:
             context = ssl.create_default_context(cafile=str(self._anchors)) if url.startswith("https") else None
             async with aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False) as session:
-                request = session.get(url, headers=headers, allow_redirects=False, ssl=context or True)
+                request = session.request(method, url, headers=headers, data=body, allow_redirects=False, ssl=context or True)
                 async with request as response:
                     return await self._body(response, max_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
@@ -51,6 +62,9 @@ class HttpFetcher:
         etag = response.headers.get("ETag", "")
         if response.status == 304:
             return Fetched(None, etag)
+        if 300 <= response.status < 400:
+            raise OperatorFault("source sends elsewhere, which is not followed", detail=f"HTTP {response.status}",
+                                rule="HTTP-REDIRECT", remedy="write the final address in the trust section")
         if response.status != 200:
             raise OperatorFault("source answered an error", detail=f"HTTP {response.status}", rule="HTTP-STATUS")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":

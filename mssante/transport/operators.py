@@ -18,11 +18,9 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mssante.errors import MssFault
 from mssante.model.outcome import Deferred, Outcome, Refused
@@ -31,13 +29,15 @@ from mssante.protocol.smtp.outcomes import fault_outcome, recipient_outcomes, un
 from mssante.protocol.smtp.replies import SmtpFault
 from mssante.services.ports import RelayBatch, RelayResult, Resolver
 from mssante.transport.smtp_connection import Endpoint, SessionResult, SmtpSession, SmtpTimeouts, open_session
+from mssante.transport.tls_offer import Handshake, OutboundTls
+from mssante.transport.tls_offer import outbound_tls as outbound_tls
 
 _logger = logging.getLogger(__name__)
 
 MAX_ENDPOINTS = 10  # addresses tried in one attempt, over all hosts
 RECIPIENTS_PER_TRANSACTION = 100  # RFC 5321 §4.5.3.1.8: what every server must take
 
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"  # spec F2.6, TLS 1.2 part; TLS 1.3 suites are all AEAD
+VerifyPeer = Callable[[bytes, str], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,6 @@ class PoolSettings:
     max_concurrency: int = 20
     idle_seconds: float = 10.0
     messages_per_session: int = 100
-
-
-def outbound_tls(certificate: Path, key: Path, *, password: str | None = None) -> ssl.SSLContext:
-    """Give a client context with our certificate chain and key (PEM files), TLS 1.2 or 1.3, ECDHE with AEAD only.
-
-    Chain and name are not checked by OpenSSL but by `verify_peer` after the handshake and before any command: the
-    trust space has its own rules (spec §2.2). Raises OSError or ssl.SSLError when the files cannot be used.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(certificate, key, password)
-    return context
 
 
 def is_public(address: str) -> bool:
@@ -131,10 +115,9 @@ class _Lane:
 class OperatorPool:
     """The `Mailer` towards operators. One per process; `close` when the process stops."""
 
-    def __init__(self, settings: PoolSettings, *, tls: Callable[[], ssl.SSLContext], resolver: Resolver,
-                 verify_peer: Callable[[bytes, str], None]) -> None:
-        """tls: gives the current context (asked at each new session, so that certificates rotate without restart);
-        verify_peer: takes the leaf's DER and the destination domain, raises MssFault to refuse."""
+    def __init__(self, settings: PoolSettings, *, tls: OutboundTls, resolver: Resolver, verify_peer: VerifyPeer) -> None:
+        """tls: what each new session shows, and may resume (certificates rotate without restart); verify_peer: takes the leaf's
+        DER and the destination domain, raises MssFault to refuse, at once or when what it gives is awaited."""
         self._settings = settings
         self._tls = tls
         self._resolver = resolver
@@ -179,7 +162,10 @@ class OperatorPool:
     async def _deliver(self, lane: _Lane, batch: RelayBatch) -> RelayResult:
         transactions = [
             _transaction(batch, start) for start in range(0, len(batch.recipients), RECIPIENTS_PER_TRANSACTION)]
-        while (rested := self._take_idle(lane, batch.destination)) is not None:
+        while (found := self._take_idle(lane, batch.destination)) is not None:
+            rested, waiting = found
+            if waiting is not None and not await _came_true(waiting, rested):
+                continue
             results = await self._run(rested, transactions, batch)
             if results and not _stale(results[0]):
                 return self._conclude(lane, rested, batch, results)
@@ -240,22 +226,22 @@ class OperatorPool:
             timer = asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._retire, lane, session)
             lane.idle.append((session, timer))
 
-    def _take_idle(self, lane: _Lane, domain: str) -> SmtpSession | None:
-        """Give the session that rested least, still usable and still trusted: the list or a CRL may have changed (RQ-REV)."""
+    def _take_idle(self, lane: _Lane, domain: str) -> tuple[SmtpSession, Awaitable[None] | None] | None:
+        """Give the session that rested least, still usable and still trusted: the list or a CRL may have changed (RQ-REV);
+        and what to await first when OCSP has to be asked. One that showed a pair which is not shown any more ends politely."""
         while lane.idle:
             session, timer = lane.idle.pop()
             timer.cancel()
-            if session.usable and self._still_trusted(session, domain):
-                return session
+            if session.context is not self._tls.context(domain):
+                self._quit(session)
+                continue
+            if session.usable:
+                try:
+                    return session, self._verify_peer(session.leaf, domain)
+                except MssFault:  # a new session will meet the same refusal, and give its words to the outcome
+                    pass
             session.abort()
         return None
-
-    def _still_trusted(self, session: SmtpSession, domain: str) -> bool:
-        try:
-            self._verify_peer(session.leaf, domain)
-        except MssFault:  # a new session will meet the same refusal, and give its words to the outcome
-            return False
-        return True
 
     def _retire(self, lane: _Lane, session: SmtpSession) -> None:
         for item in list(lane.idle):
@@ -287,9 +273,28 @@ class OperatorPool:
         return failure
 
     async def _open(self, endpoint: Endpoint, domain: str) -> SmtpSession:
-        return await open_session(
-            endpoint, tls=self._tls(), ehlo_name=self._settings.ehlo_name,
-            verify=lambda leaf: self._verify_peer(leaf, domain), timeouts=self._settings.timeouts)
+        """Give a session, resumed when there is one to resume; one that breaks the handshake is tried once without."""
+        handshake = self._tls.begin(str(endpoint), domain)
+        try:
+            return await self._shake(handshake, endpoint, domain)
+        except SmtpFault as fault:
+            if not handshake.resuming or fault.rule != "SMTP-TLS-HANDSHAKE":
+                raise
+        return await self._shake(self._tls.begin(str(endpoint), domain, resume=False), endpoint, domain)
+
+    async def _shake(self, handshake: Handshake, endpoint: Endpoint, domain: str) -> SmtpSession:
+        try:
+            session = await open_session(
+                endpoint, tls=handshake.offer, ehlo_name=self._settings.ehlo_name,
+                verify=lambda leaf: self._verify_peer(leaf, domain), timeouts=self._settings.timeouts)
+        except BaseException:
+            self._tls.forget(handshake)
+            raise
+        finally:
+            self._tls.done(handshake)
+        session.context = handshake.context
+        self._tls.keep(handshake, session.tls_object)
+        return session
 
     async def _endpoints(self, domain: str) -> list[Endpoint] | Deferred | Refused:
         route = self._settings.routes.get(domain)
@@ -316,6 +321,19 @@ def _session_outcome(fault: MssFault, remote: str) -> Deferred:
     """Failures before a session is ready wait, a wrong certificate too (spec §2.2: defer, then bounce)."""
     outcome = fault_outcome(fault, remote)
     return Deferred(outcome.reply, remote=remote, rule=fault.rule or "SMTP-SESSION")
+
+
+async def _came_true(waiting: Awaitable[None], session: SmtpSession) -> bool:
+    """Tell whether a session that rested is still trusted once that could be decided; if not, it is cut."""
+    try:
+        await waiting
+    except MssFault:
+        session.abort()
+        return False
+    except BaseException:
+        session.abort()
+        raise
+    return session.usable
 
 
 def _transaction(batch: RelayBatch, start: int) -> Transaction:

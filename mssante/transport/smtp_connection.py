@@ -17,10 +17,11 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from mssante.errors import MssFault, OperatorFault
+from mssante.observability.metrics import TLS_SESSIONS
 from mssante.protocol.smtp.client import (
     Ended,
     Event,
@@ -39,6 +40,7 @@ from mssante.protocol.smtp.extensions import Extensions
 from mssante.protocol.smtp.replies import SmtpFault
 from mssante.services.ports import Body
 
+VerifyLeaf = Callable[[bytes], Awaitable[None] | None]
 _PIECE = 131_072  # octets handed to TLS at a time: about 0.1 ms of the loop
 _HIGH_WATER = 524_288
 
@@ -170,6 +172,8 @@ class SmtpSession:
         self.certificate = ""
         self.leaf = b""
         self.transactions = 0
+        self.context: ssl.SSLContext | None = None  # what our certificate was shown from
+        self.tls_object: ssl.SSLObject | None = None
 
     @property
     def extensions(self) -> Extensions:
@@ -374,7 +378,7 @@ async def _start_tls(wire: _Wire, target: Endpoint, tls: ssl.SSLContext, timeout
     return found
 
 
-def _check_peer(session: SmtpSession, tls: ssl.SSLObject, verify: Callable[[bytes], None]) -> None:
+def _check_peer(session: SmtpSession, tls: ssl.SSLObject, verify: VerifyLeaf) -> Awaitable[None] | None:
     """Show the leaf to `verify` and note the facts. Raises what `verify` raises, or SmtpFault (`SMTP-TLS-PEER`)."""
     leaf = tls.getpeercert(binary_form=True)
     if not leaf:
@@ -382,15 +386,18 @@ def _check_peer(session: SmtpSession, tls: ssl.SSLObject, verify: Callable[[byte
     cipher = tls.cipher()
     session.tls = f"{tls.version()} {cipher[0] if cipher else ''}".strip()
     session.leaf = leaf
+    session.tls_object = tls
+    TLS_SESSIONS.labels("out", "resumed" if tls.session_reused else "full").inc()
     session.certificate = hashlib.sha256(leaf).hexdigest()
-    verify(leaf)
+    return verify(leaf)
 
 
-async def open_session(target: Endpoint, *, tls: ssl.SSLContext, ehlo_name: str, verify: Callable[[bytes], None],
+async def open_session(target: Endpoint, *, tls: ssl.SSLContext, ehlo_name: str, verify: VerifyLeaf,
                        timeouts: SmtpTimeouts) -> SmtpSession:
     """Connect, start TLS, check the peer, say EHLO; give a session ready for transactions (RFC 5321 §3.1, RFC 3207).
 
-    tls: context with our certificate, host name check off; verify: takes the leaf's DER, raises MssFault to refuse.
+    tls: context with our certificate, host name check off; verify: takes the leaf's DER, raises MssFault to refuse, at once
+    or when what it gives is awaited.
     Raises SmtpFault (`SMTP-CONNECT`, `SMTP-GREETING`, `SMTP-EHLO`, `SMTP-NO-STARTTLS`, `SMTP-STARTTLS-INJECTION`,
     `SMTP-TLS-…`, `SMTP-TIMEOUT`, `SMTP-CLOSED`, `SMTP-ENDED`) and whatever MssFault `verify` raises.
     """
@@ -401,7 +408,9 @@ async def open_session(target: Endpoint, *, tls: ssl.SSLContext, ehlo_name: str,
         if not isinstance(event, StartTls):
             raise SmtpFault("session out of order", rule="SMTP-UNSOLICITED")
         tls_object = await _start_tls(wire, target, tls, timeouts)
-        _check_peer(session, tls_object, verify)
+        waiting = _check_peer(session, tls_object, verify)
+        if waiting is not None:
+            await waiting
         _raise_if_over(wire)
         wire.client.tls_established()
         wire.flush()

@@ -35,10 +35,12 @@ _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE,
 
 @dataclass(frozen=True, slots=True)
 class TrustAnchors:
-    """roots: self-signed, pinned; issuers: admitted issuing authorities, each signed by one of the roots (or pinned)."""
+    """roots: self-signed, pinned; issuers: admitted issuing authorities, each signed by one of the roots (or pinned);
+    watched: others under the same roots, which admit nobody here but whose CRLs are read (S/MIME)."""
 
     roots: tuple[x509.Certificate, ...]
     issuers: tuple[x509.Certificate, ...]
+    watched: tuple[x509.Certificate, ...] = ()
 
     def issuers_named(self, name: x509.Name) -> tuple[x509.Certificate, ...]:
         """Give the admitted authorities with this subject (several generations may share it)."""
@@ -62,7 +64,7 @@ class TrustAnchors:
     @property
     def authorities(self) -> tuple[x509.Certificate, ...]:
         """All authorities whose CRLs matter."""
-        return (*self.roots, *self.issuers)
+        return (*self.roots, *self.issuers, *self.watched)
 
 
 def common_name(name: x509.Name) -> str:
@@ -156,8 +158,10 @@ def _may_have_subordinates(root: x509.Certificate) -> bool:
     return root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length != 0
 
 
-def load_anchors(blobs: Sequence[bytes], issuer_cns: Sequence[str] = DEFAULT_ISSUER_CNS) -> TrustAnchors:
-    """Give the anchors of certificate files; issuer_cns: CN of the authorities admitted as issuers, compared exactly.
+def load_anchors(blobs: Sequence[bytes], issuer_cns: Sequence[str] = DEFAULT_ISSUER_CNS,
+                 watched_cns: Sequence[str] = ()) -> TrustAnchors:
+    """Give the anchors of certificate files; issuer_cns: CN of the authorities admitted as issuers, compared exactly;
+    watched_cns: CN of others whose CRLs are read.
 
     An issuing authority without its root is admitted when it is pinned alone (no root given at all).
     Raises InputFault (`ANCRE-LECTURE`, `ANCRE-EMETTEUR`).
@@ -165,10 +169,12 @@ def load_anchors(blobs: Sequence[bytes], issuer_cns: Sequence[str] = DEFAULT_ISS
     found = {certificate_id(c): c for c in read_certificates(blobs) if is_authority(c)}
     certificates = list(found.values())
     roots = tuple(c for c in certificates if c.subject == c.issuer and issued_by(c, c))
-    issuers = tuple(c for c in certificates if c not in roots and common_name(c.subject) in issuer_cns
-                    and (not roots or any(issued_by(c, root) and _may_have_subordinates(root) for root in roots)))
+    below = tuple(c for c in certificates if c not in roots and (
+        not roots or any(issued_by(c, root) and _may_have_subordinates(root) for root in roots)))
+    issuers = tuple(c for c in below if common_name(c.subject) in issuer_cns)
+    watched = tuple(c for c in below if common_name(c.subject) in watched_cns and c not in issuers)
     if not issuers:
         raise InputFault("no admitted issuing authority among the anchors", rule="ANCRE-EMETTEUR",
                          detail=", ".join(common_name(c.subject) for c in certificates),
                          remedy="put the issuing certificate in `anchors` and its CN in `issuers`")
-    return TrustAnchors(roots, issuers)
+    return TrustAnchors(roots, issuers, watched)

@@ -5,6 +5,8 @@
 - Every refusal has its own rule and words in ASCII French, fit for an SMTP reply; a revocation that cannot be known is
   temporary and refuses (hard fail).
 - Runs once for each new TLS session: one parse, one signature check. The caller caches by fingerprint.
+- The policy says what proves that nobody revoked the certificate: `crl` (here), `ocsp` or `both`; OCSP is asked by the caller,
+  with what `prove` gives. A serial that a CRL in force revokes is refused under every policy.
 - Never reads the clock or the network; never looks at the white list (see `decisions`). Called by `services.truststate`.
 """
 
@@ -21,8 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from mssante.errors import InputFault, PeerFault
 from mssante.model.identity import OperatorIdentity
-from mssante.trust.anchors import READ_FAULTS, TrustAnchors, common_name, read_der
-from mssante.trust.crl import CrlSet, RevocationStatus
+from mssante.trust.anchors import GOOD_HASHES, READ_FAULTS, TrustAnchors, certificate_id, common_name, read_der
+from mssante.trust.crl import CrlSet, RevocationStatus, distribution_points
 from mssante.trust.names import dn_from_x509, printable
 
 MIN_RSA_BITS = 2048
@@ -40,11 +42,22 @@ _UNDERSTOOD = frozenset({
 @dataclass(frozen=True, slots=True)
 class PeerPolicy:
     """eku: `any` (server or client), `server`, `client`; production refuses TEST certificates (category 8x);
-    crl_grace: how long past its nextUpdate a CRL still answers (default: not at all)."""
+    crl_grace: how long past its nextUpdate a CRL still answers (default: not at all); revocation: `crl`, `ocsp`, `both`."""
 
     eku: str = "any"
     production: bool = False
     crl_grace: timedelta = timedelta(0)
+    revocation: str = "crl"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A certificate that passed every check made here. issuer_id: fingerprint of the authority whose key signed it."""
+
+    identity: OperatorIdentity
+    leaf: x509.Certificate
+    issuer: x509.Certificate
+    issuer_id: str
 
 
 class UnknownRevocation(PeerFault):
@@ -58,7 +71,12 @@ def _refuse(rule: str, text: str, detail: str = "") -> PeerFault:
 
 
 def identify(leaf_der: bytes, anchors: TrustAnchors, crls: CrlSet, now: datetime, policy: PeerPolicy) -> OperatorIdentity:
-    """Give the identity that a leaf certificate (DER, at most 16 KiB; empty when none came) proves at `now`.
+    """Give the identity that a leaf certificate proves at `now`; OCSP is not asked. See `prove` for arguments and faults."""
+    return prove(leaf_der, anchors, crls, now, policy).identity
+
+
+def prove(leaf_der: bytes, anchors: TrustAnchors, crls: CrlSet, now: datetime, policy: PeerPolicy) -> Proven:
+    """Check a leaf certificate (DER, at most 16 KiB; empty when none came) at `now`, all but OCSP.
 
     Raises PeerFault: `PEER-ABSENT`, `PEER-PARSE`, `PEER-ISSUER`, `PEER-EXPIRED`, `PEER-NOT-YET`, `PEER-CA`, `PEER-USAGE`,
     `PEER-EKU`, `PEER-CRITICAL`, `PEER-KEY`, `PEER-CATEGORY`, `PEER-REVOKED`; UnknownRevocation `PEER-CRL-STALE`.
@@ -82,8 +100,9 @@ def identify(leaf_der: bytes, anchors: TrustAnchors, crls: CrlSet, now: datetime
     if crls.authority_revoked(issuer, anchors):
         raise _refuse("PEER-REVOKED", "L'autorite emettrice du certificat est revoquee")
     _check_revocation(leaf, issuer, crls, now, policy)
-    return OperatorIdentity(subject, common_name(leaf.issuer), leaf.serial_number, leaf.fingerprint(hashes.SHA256()).hex(),
-                            names, not_after)
+    identity = OperatorIdentity(subject, common_name(leaf.issuer), leaf.serial_number,
+                                leaf.fingerprint(hashes.SHA256()).hex(), names, not_after)
+    return Proven(identity, leaf, issuer, certificate_id(issuer))
 
 
 def _issuer(leaf: x509.Certificate, anchors: TrustAnchors, now: datetime) -> x509.Certificate:
@@ -93,8 +112,17 @@ def _issuer(leaf: x509.Certificate, anchors: TrustAnchors, now: datetime) -> x50
         return issuer
     admitted = ", ".join(sorted({common_name(issuer.subject) for issuer in anchors.issuers}))
     seen = printable(common_name(leaf.issuer), 120)
+    if not _has_good_hash(leaf):
+        raise _refuse("PEER-ISSUER", f'Certificat emis par "{seen}" avec une signature sans SHA-2', seen)
     raise _refuse("PEER-ISSUER", f'Certificat emis par "{seen}" : seule la cle de l\'autorite '
                                  f"{printable(admitted, 160)} est admise", seen)
+
+
+def _has_good_hash(leaf: x509.Certificate) -> bool:
+    try:
+        return isinstance(leaf.signature_hash_algorithm, GOOD_HASHES)
+    except READ_FAULTS:
+        return False
 
 
 def _check_dates(leaf: x509.Certificate, now: datetime) -> None:
@@ -156,10 +184,10 @@ def _check_key(leaf: x509.Certificate) -> None:
 def _check_revocation(leaf: x509.Certificate, issuer: x509.Certificate, crls: CrlSet, now: datetime,
                       policy: PeerPolicy) -> None:
     """Ask the issuer's CRL (ECO.1.1.6): revoked refuses for good, unknown refuses for now."""
-    status = crls.status(leaf.serial_number, issuer, now, policy.crl_grace)
+    status = crls.status(leaf.serial_number, issuer, now, policy.crl_grace, distribution_points(leaf))
     if status is RevocationStatus.REVOKED:
         raise _refuse("PEER-REVOKED", f"Certificat revoque (numero de serie {leaf.serial_number:x})")
-    if status is RevocationStatus.UNKNOWN:
+    if status is RevocationStatus.UNKNOWN and policy.revocation != "ocsp":
         raise UnknownRevocation("Etat de revocation inconnu : CRL absente ou expiree chez nous, reessayez",
                                 rule="PEER-CRL-STALE")
 

@@ -54,7 +54,10 @@ class SkippedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Whitelist:
-    """A list in force. sha256: hex digest of the published file. Made by `build_whitelist`."""
+    """A list in force. sha256: hex digest of the published file; signer: subject of who signed it, once verified.
+
+    Made by `build_whitelist`.
+    """
 
     generated_at: datetime
     sha256: str
@@ -63,6 +66,7 @@ class Whitelist:
     _bound: Mapping[DnMode, Mapping[str, frozenset[NameKey]]] = field(repr=False, compare=False)
     _known: Mapping[DnMode, frozenset[NameKey]] = field(repr=False, compare=False)
     _names: Mapping[str, tuple[DistinguishedName, ...]] = field(repr=False, compare=False)
+    signer: str = field(default="", compare=False)
 
     @property
     def entry_count(self) -> int:

@@ -79,3 +79,11 @@ async def test_an_event_of_a_failed_unit_leaves_no_trace(stores: Stores) -> None
     await fill(stores, 2)
     assert await stores.database.read(stores.journal.verify) is None
     assert await stores.database.read(lambda tx: stores.journal.by_trace(tx, "never")) == []
+
+
+async def test_an_event_is_found_by_its_place(stores: Stores) -> None:
+    await fill(stores)
+    found = await stores.database.read(lambda tx: stores.journal.by_sequence(tx, 4))
+    assert found is not None and (found.sequence, found.payload["number"]) == (4, 3)
+    for absent in (0, -1, 11, 2**62):
+        assert await stores.database.read(lambda tx, at=absent: stores.journal.by_sequence(tx, at)) is None

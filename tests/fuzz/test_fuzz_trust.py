@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.ocspfiles import Answer
 from support.pki import build_igc, der, signed_whitelist, whitelist_xml
 
 from mssante.errors import InputFault, PeerFault
@@ -19,6 +20,7 @@ from mssante.protocol.xml import parse_xml
 from mssante.trust.anchors import load_anchors
 from mssante.trust.crl import CrlSet, RevocationStatus, parse_any_crl
 from mssante.trust.names import MAX_DN, DnMode, dn_from_x509, name_key, normalise_value, parse_dn, same_name
+from mssante.trust.ocsp import OcspFault, OcspPolicy, build_question, verify_answer
 from mssante.trust.peer import PeerPolicy, identify
 from mssante.trust.signature import verify_list_signature
 from mssante.trust.whitelist import parse_whitelist
@@ -151,6 +153,21 @@ def test_an_altered_crl_is_refused(raw: bytes) -> None:
     else:
         status = CrlSet().admit(found).status(LEAF.serial_number, IGC.organisations.certificate, NOW)
         assert raw == CRL and status is RevocationStatus.REVOKED
+
+
+QUESTION = build_question(LEAF, IGC.organisations.certificate, bytes(32))
+OCSP = Answer(LEAF, IGC.organisations.certificate, (IGC.organisations.certificate, IGC.organisations.key), NOW, nonce=bytes(32)).der()
+
+
+@given(st.one_of(st.binary(max_size=200), edits.map(lambda changes: edited(OCSP, changes))))
+@settings(max_examples=300)
+def test_an_altered_ocsp_answer_is_refused_or_says_the_same(raw: bytes) -> None:
+    try:
+        found = verify_answer(raw, QUESTION, crls=CrlSet(), now=NOW, policy=OcspPolicy())
+    except OcspFault as fault:
+        assert fault.rule.startswith("OCSP-") and fault.public.isascii() and fault.temporary
+    else:
+        assert (found.status, found.this_update, found.fresh) == (RevocationStatus.GOOD, NOW, True)
 
 
 @given(st.one_of(st.binary(max_size=200), edits.map(lambda changes: edited(IGC.anchors_pem, changes)),

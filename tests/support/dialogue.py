@@ -37,6 +37,8 @@ WAIT_SECONDS = 10.0
 class FakeTls:
     """What a connection asks of its TLS state."""
 
+    session_reused = False
+
     def __init__(self, certificate: bytes | None) -> None:
         self._certificate = certificate
 

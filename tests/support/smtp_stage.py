@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from support.clock import FakeClock
 from support.pki import build_igc, pem_files, signed_whitelist
 
-from mssante.endpoints.listeners import Door, server_context
+from mssante.endpoints.listeners import Door
 from mssante.endpoints.smtp_base import SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
+from mssante.endpoints.tls_context import server_context
 from mssante.model.journal import JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.model.message import StoredMessage

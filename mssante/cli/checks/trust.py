@@ -134,7 +134,7 @@ def crl_findings(config: Config, anchors: TrustAnchors, now: datetime) -> tuple[
             findings.append(told("CRL-01", title, fault))
             continue
         findings.append(_crl_age(title, crl, now, trust.crl_grace_seconds))
-    if not trust.crl_urls:
+    if not trust.crl_urls and trust.revocation != "ocsp":
         findings.append(fail("CRL-01", "CRL", "crl_urls = []", say(
             "nommez la CRL de l'autorité émettrice : sans elle aucun opérateur n'est admis (ECO.1.1.6)",
             "name the CRL of the issuing authority: without it no operator is admitted (ECO.1.1.6)")))

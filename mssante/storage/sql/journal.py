@@ -38,6 +38,7 @@ _RECENT_BY = {
 }
 _AFTER = Statement(select(*_COLUMNS).where(journal_event.c.sequence > bindparam("p_after"))
                    .order_by(journal_event.c.sequence).limit(VERIFY_ROWS))
+_BY_SEQUENCE = Statement(select(*_COLUMNS).where(journal_event.c.sequence == bindparam("p_sequence")))
 _END = Statement(select(store_head.c.journal_sequence, store_head.c.journal_hash).where(store_head.c.id == 1))
 
 # ASCII output: whatever the value holds (NUL, lone surrogate), the text can be stored and hashed.
@@ -82,6 +83,11 @@ class SqlJournalStore:
             given["p_subject"] = subject
         statement = _RECENT_BY[kind is not None, subject is not None]
         return [_row(row) for row in tx.rows(statement, **given)]
+
+    def by_sequence(self, tx: Transaction, sequence: int) -> JournalRow | None:
+        """Give the event of that place in the chain, or None."""
+        rows = tx.rows(_BY_SEQUENCE, p_sequence=sequence)
+        return _row(rows[0]) if rows else None
 
     def verify(self, tx: Transaction) -> int | None:
         """Walk the whole chain; give the sequence of the first row that does not fit, or None when whole."""

@@ -12,7 +12,7 @@ from mssante.storage.sql.values import instant, micros
 _C = whitelist_version.c
 _NAMES = ["sha256", "generated_at", "adopted_at", "entries", "domains", "file", "forced"]
 _INSERT = InsertRows(whitelist_version, ["id", *_NAMES])
-_NEWEST = Statement(select(*[_C[name] for name in _NAMES]).order_by(_C.adopted_at.desc(), _C.id.desc())
+_NEWEST = Statement(select(*[_C[name] for name in _NAMES]).order_by(_C.id.desc())  # not by a clock
                     .limit(bindparam("p_limit")))
 
 

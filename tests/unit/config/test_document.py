@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from mssante.config.document import _SENSES, _section_of, document
+from mssante.config.document import _SENSES, _is_table, _section_of, document
 from mssante.config.load import load_config
 from mssante.config.model import DomainsConfig, OperatorConfig
 
@@ -35,7 +35,7 @@ def test_every_key_stands_on_the_page_with_its_sense() -> None:
         for section, key in keys(model):
             field = _section_of(model.model_fields[section].annotation)[0].model_fields[key]
             assert field.description or _SENSES[f"{section}.{key}"]
-            assert f"| `{key}` |" in page
+            assert (f"### `[[{section}.{key}]]`" if _is_table(field.annotation) else f"| `{key}` |") in page
 
 
 def test_no_sense_is_given_to_a_key_that_is_gone() -> None:
@@ -56,7 +56,10 @@ def test_the_examples_name_every_key_with_a_comment(name: str, model: type[BaseM
     found: dict[tuple[str, str], str] = {}
     comment = ""
     for line in lines:
-        if heading := re.match(r"\[+([a-z_.]+)\]+$", line):
+        if table := re.match(r"# \[\[([a-z_]+)\.([a-z_]+)\]\]$", line):
+            found[(table[1], table[2])] = comment
+            section = f"{table[1]}.{table[2]}"
+        elif heading := re.match(r"\[+([a-z_.]+)\]+$", line):
             section, _, sub = heading[1].partition(".")
             if sub:
                 found[(section, sub)] = "a table"
@@ -67,7 +70,7 @@ def test_the_examples_name_every_key_with_a_comment(name: str, model: type[BaseM
             comment += line
         elif not line:
             comment = ""
-    assert set(found) == set(keys(model))
+    assert {one for one in found if "." not in one[0]} == set(keys(model))
     assert all(found.values())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from support.pki import pem_files
-from support.smtp_stage import ALICE, SmtpStage, build, client_context, leaf, trust_snapshot
+from support.smtp_stage import ALICE, SmtpStage, build, client_context, door_context, leaf, trust_snapshot
 from support.storage_values import queued
 
 from mssante.config.model import (
@@ -52,7 +52,7 @@ def config(folder: Path, **listen: str) -> Config:
 async def opened(stage: SmtpStage, tmp_path: Path) -> AsyncIterator[tuple[str, str]]:
     """The addresses of both listeners."""
     metrics, console = free_port(), free_port()
-    admin = AdminHttp(config(tmp_path, metrics=f"127.0.0.1:{metrics}", console=f"127.0.0.1:{console}"), stage.trust, stage.stores)
+    admin = AdminHttp(config(tmp_path, metrics=f"127.0.0.1:{metrics}", console=f"127.0.0.1:{console}"), stage.trust, stage.stores, door_context(False))
     await admin.open()
     yield f"http://127.0.0.1:{metrics}", f"https://127.0.0.1:{console}"
     await admin.close()
@@ -101,7 +101,7 @@ async def test_the_console_speaks_no_clear_text(opened: tuple[str, str]) -> None
 
 
 async def test_doors_left_empty_stay_closed(stage: SmtpStage, tmp_path: Path) -> None:
-    admin = AdminHttp(config(tmp_path), stage.trust, stage.stores)
+    admin = AdminHttp(config(tmp_path), stage.trust, stage.stores, door_context(False))
     before = set(os.listdir("/proc/self/fd"))
     await admin.open()
     assert set(os.listdir("/proc/self/fd")) == before  # no socket was opened
@@ -112,7 +112,7 @@ async def test_a_port_that_is_taken_is_told(stage: SmtpStage, tmp_path: Path) ->
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         one.listen()
-        admin = AdminHttp(config(tmp_path, metrics=f"127.0.0.1:{one.getsockname()[1]}"), stage.trust, stage.stores)
+        admin = AdminHttp(config(tmp_path, metrics=f"127.0.0.1:{one.getsockname()[1]}"), stage.trust, stage.stores, door_context(False))
         with pytest.raises(OSError):
             await admin.open()
         await admin.close()

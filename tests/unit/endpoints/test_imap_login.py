@@ -18,7 +18,8 @@ from support.smtp_stage import IGC
 
 from mssante.endpoints.imap import ImapEndpoint
 from mssante.endpoints.imap_login import LoginOffer
-from mssante.endpoints.listeners import end_point_of, listen_on, server_context
+from mssante.endpoints.listeners import listen_on
+from mssante.endpoints.tls_context import end_point_of, server_context
 from mssante.protocol.sasl.mechanisms import ALL, Circumstances
 
 FAR = datetime(2090, 1, 1, tzinfo=UTC)

@@ -13,7 +13,8 @@ from support.pki import pem_files
 from support.smtp_stage import IGC, SmtpStage, build, client_context, leaf
 
 from mssante.endpoints import listeners
-from mssante.endpoints.listeners import CIPHERS, NO_CHECK_TIME, Door, listen_on, server_context, sweep_forever
+from mssante.endpoints.listeners import Door, listen_on, sweep_forever
+from mssante.endpoints.tls_context import CIPHERS, NO_CHECK_TIME, server_context
 from mssante.observability.metrics import REGISTRY
 
 

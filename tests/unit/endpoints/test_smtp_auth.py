@@ -14,7 +14,7 @@ from support.pki import pem_files
 from support.scram_client import ScramClient
 from support.smtp_stage import ALICE, PASSWORD, SmtpStage, Wire, build, leaf
 
-from mssante.endpoints.listeners import end_point_of
+from mssante.endpoints.tls_context import end_point_of
 from mssante.errors import OperatorFault
 from mssante.model.journal import JournalKind
 from mssante.protocol.sasl.mechanisms import Circumstances

@@ -131,6 +131,26 @@ def test_crl_is_issued_anew_every_hour_and_numbers_survive_a_restart(lab: Lab, n
     assert desk.current("AUTRE", NONE, now) is None
 
 
+def test_a_test_may_revoke_by_one_channel_or_by_both(lab: Lab, now: datetime) -> None:
+    folder = lab.path("infra/published")
+    folder.mkdir(exist_ok=True)
+    desk = RevocationDesk(lab, load_authorities(lab), now=now)
+    before = desk.current("ACI-EL-ORG", NONE, now)
+    always = set(desk.revoked(NONE))
+    try:
+        (folder / "revoked.txt").write_text("a1 crl\nB2 ocsp\n\nc3\nnot-hexadecimal\nd4 ldap\n")
+        assert set(desk.revoked(NONE)) - always == {0xA1, 0xC3}
+        assert set(desk.revoked(NONE, "ocsp")) - always == {0xB2, 0xC3}
+        during = desk.current("ACI-EL-ORG", NONE, now)
+        assert number(during) == number(before) + 1
+        assert load_der_x509_crl(during or b"").get_revoked_certificate_by_serial_number(0xA1) is not None
+    finally:
+        (folder / "revoked.txt").unlink()
+    healed = desk.current("ACI-EL-ORG", NONE, now)
+    assert number(healed) == number(during) + 1 and set(desk.revoked(NONE)) == always
+    assert load_der_x509_crl(healed or b"").get_revoked_certificate_by_serial_number(0xA1) is None
+
+
 def test_published_files_win(tmp_path: Path) -> None:
     assert Published(tmp_path).read("ACI-EL-ORG.crl") is None
     (tmp_path / "ACI-EL-ORG.crl").write_bytes(b"test")

@@ -7,6 +7,7 @@ import io
 import ssl
 import zipfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import aiohttp
 import dns.asyncquery
@@ -22,6 +23,8 @@ from mssante.lab.desks import fault_file, load_certificate
 from mssante.lab.faults import Fault
 from mssante.lab.infra import Infra
 from mssante.lab.manifest import Lab
+from mssante.trust.crl import CrlSet, RevocationStatus
+from mssante.trust.ocsp import OcspPolicy, build_question, verify_answer
 
 
 @pytest_asyncio.fixture
@@ -117,6 +120,21 @@ async def test_ocsp_follows_the_fault(running: Lab, http: aiohttp.ClientSession)
     assert await status() is ocsp.OCSPCertStatus.GOOD
     set_faults(running, Fault.BETA_CERTIFICATE_REVOKED)
     assert await status() is ocsp.OCSPCertStatus.REVOKED
+
+
+async def test_a_delegated_responder_answers_beside_the_authority(running: Lab, http: aiohttp.ClientSession) -> None:
+    """Both answers are believed by what the operators run; the one is signed by the authority, the other by its delegate."""
+    beta = load_certificate(running.path("beta/certs/mta.pem"))
+    issuer = load_certificate(running.path("igc/organisations.pem"))
+    question = build_question(beta, issuer, bytes(32))
+    delegates = []
+    for path in ("", "delegated"):
+        async with http.post(running.trust("ocsp_url") + path, data=question.der) as answer:
+            raw = await answer.read()
+        found = verify_answer(raw, question, crls=CrlSet(), now=datetime.now(UTC), policy=OcspPolicy(nonce_required=True))
+        assert found.status is RevocationStatus.GOOD and found.fresh
+        delegates.append(found.delegate)
+    assert delegates[0] == "" and len(delegates[1]) == 64
 
 
 async def test_dns_over_udp_and_tcp(running: Lab) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pki import build_igc, der, key_for
 from support.smtp_stage import CITIZEN, SmtpStage, build
 
 from mssante.errors import StorageFull
@@ -107,3 +109,36 @@ async def test_no_control_character_of_a_peer_forges_a_line_of_the_log(
     (event,) = await stage.journal()
     assert event.payload["reason"] == "x\r\n{\"event\": \"forged\"}\x1b[31m", "as it came, in a JSON value"
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+async def test_a_refused_certificate_can_be_replayed(stage: SmtpStage) -> None:
+    leaf = build_igc().leaf("mta.refuse.test", issuer="personnes", serial=0xABC)[0]
+    state = SmtpSessionState(PEER, leaf_der=der(leaf))
+    for _ in range(50):
+        stage.evidence.refusal(state, "session", replies.not_your_address("x"), list_at="2026-03-01T00:00:00Z")
+    payload = (await stage.journal(JournalKind.SESSION_REFUSED))[0].payload
+    assert payload["certificate"] == hashlib.sha256(der(leaf)).hexdigest() and payload["serial"] == "abc"
+    assert payload["dn"].startswith("CN=mta.refuse.test") and "PERSONNES" in payload["issuer"]
+    assert payload["list_at"] == "2026-03-01T00:00:00Z" and payload["key"] == "RSA 2048"
+    (kept,) = await stage.stores.database.read(lambda tx: stage.stores.peer_certificates.of_domain(tx, ""))
+    assert (kept.der, kept.uses, kept.refused) == (der(leaf), 1, "EXPEDITEUR-AUTRE"), "once, whatever the number"
+
+
+async def test_refused_certificates_are_bounded(stage: SmtpStage) -> None:
+    leaf = build_igc().leaf("mta.refuse.test")[0]
+    for rank in range(60):
+        other = build_igc().leaf(f"mta{rank}.refuse.test", key=key_for("leaf mta.refuse.test"))[0]
+        stage.evidence.refusal(SmtpSessionState(PEER, leaf_der=der(other)), "session", replies.not_your_address("x"))
+    stage.evidence.refusal(SmtpSessionState(PEER, leaf_der=der(leaf)[:100]), "session", replies.not_your_address("x"))
+    stage.evidence.refusal(SmtpSessionState(PEER), "session", replies.not_your_address("x"))
+    events = await stage.journal(JournalKind.SESSION_REFUSED)
+    assert len(events) == 62 and "certificate" not in events[-1].payload and "dn" in events[-1].payload
+    kept = await stage.stores.database.read(lambda tx: stage.stores.peer_certificates.of_domain(tx, ""))
+    assert 1 <= len(kept) <= 20
+
+
+async def test_no_escape_sequence_of_a_subject_reaches_the_journal(stage: SmtpStage) -> None:
+    leaf = build_igc().leaf("mta.refuse.test", o="A\x1b[31m\r\nB")[0]
+    stage.evidence.refusal(SmtpSessionState(PEER, leaf_der=der(leaf)), "session", replies.not_your_address("x"))
+    (event,) = await stage.journal(JournalKind.SESSION_REFUSED)
+    assert "O=A?[31m??B" in event.payload["dn"]

@@ -421,10 +421,142 @@ def test_a_write_that_fails_leaves_the_former_file(tmp_path: Path, monkeypatch: 
     def broken(handle: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(trustkeeper.os, "fsync", broken)
+    monkeypatch.setattr("os.fsync", broken)
     with pytest.raises(OSError, match="Input/output"):
         write_atomically(path, b"two")
     monkeypatch.undo()
     assert path.read_bytes() == b"one"
     write_atomically(path, b"three")
     assert path.read_bytes() == b"three" and [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+# ---------------------------------------------------------------- followed, rolled back, pinned, reviewed
+
+
+async def beside(stage: Stage, action: str, raw: bytes = b"", version: int = 1) -> None:
+    """Do what another process does on the same folders: `adopt` or `roll_back` to the n-th version."""
+    snapshot = TrustSnapshot(IGC.anchors, CrlSet(), PeerPolicy(), DnMode.CN_OU, timedelta(days=3))
+    other = TrustKeeper(TrustState(snapshot, stage.clock), stage.stores, stage.evidence, stage.clock, stage.executor,
+                        FakeFetcher(), stage.keeper._settings)
+    other.load_kept()
+    if action == "adopt":
+        await other.adopt_list(raw, force=True)
+    else:
+        versions = await stage.stores.database.read(lambda tx: stage.stores.trust.whitelists(tx))
+        await other.roll_back(versions[version])
+
+
+async def test_what_another_process_adopts_is_followed_and_verified_again(stage: Stage) -> None:
+    await adopted(stage, NOW - 2 * HOUR)
+    assert await stage.keeper.follow() is False
+    await beside(stage, "adopt", signed_whitelist(ROWS, NOW - HOUR))
+    assert stage.generated_at() == NOW - 2 * HOUR
+    assert await stage.keeper.follow() is True
+    assert stage.generated_at() == NOW - HOUR
+    assert await stage.keeper.follow() is False
+
+
+async def test_a_followed_file_that_is_not_what_was_adopted_changes_nothing(stage: Stage) -> None:
+    await adopted(stage, NOW - 2 * HOUR)
+    await beside(stage, "adopt", signed_whitelist(ROWS, NOW - HOUR))
+    newest = (await stage.stores.database.read(lambda tx: stage.stores.trust.whitelists(tx, 1)))[0]
+    path = stage.whitelists / newest.file
+    path.write_bytes(path.read_bytes().replace(b"d3.mssante.fr", b"x3.mssante.fr"))
+    assert await stage.keeper.follow() is False and await stage.keeper.follow() is False
+    assert stage.generated_at() == NOW - 2 * HOUR and alarm("whitelist-follow") == 1
+    assert [event["rule"] for event in await stage.journal(JournalKind.WHITELIST_REFUSED)] == ["LB-FICHIER"]
+
+
+async def test_not_modified_counts_only_against_the_list_in_force(stage: Stage) -> None:
+    good = signed_whitelist(ROWS, NOW - HOUR)
+    stage.serve(good, "tag")
+    assert await stage.keeper.refresh_list()
+    await beside(stage, "adopt", signed_whitelist(ROWS, NOW - 3 * HOUR))
+    assert await stage.keeper.follow()
+    assert await stage.keeper.refresh_list(), "the publisher's list comes back, though its validator did not change"
+    assert stage.generated_at() == NOW - HOUR
+    assert [etag for _, etag in stage.source.asked] == ["", ""]
+    assert not await stage.keeper.refresh_list() and stage.source.asked[-1][1] == "tag"
+
+
+async def test_a_rollback_lasts_though_the_publisher_still_serves_the_other(stage: Stage) -> None:
+    await adopted(stage, NOW - 3 * HOUR)
+    await adopted(stage, NOW - 2 * HOUR)
+    await beside(stage, "roll_back")
+    assert await stage.keeper.follow() and stage.generated_at() == NOW - 3 * HOUR
+    assert not await stage.keeper.refresh_list()
+    assert stage.generated_at() == NOW - 3 * HOUR and alarm("whitelist-pin") == 1 and alarm() == 0
+    stage.start()
+    stage.keeper.load_kept()
+    assert not await stage.keeper.refresh_list() and stage.generated_at() == NOW - 3 * HOUR, "after a restart too"
+    await adopted(stage, NOW - HOUR)
+    assert stage.generated_at() == NOW - HOUR and alarm("whitelist-pin") == 0
+    assert not (stage.whitelists / "pin.json").exists()
+
+
+async def test_a_pin_does_not_hide_a_list_that_is_too_old(stage: Stage) -> None:
+    await adopted(stage, NOW - 3 * HOUR)
+    await adopted(stage, NOW - 2 * HOUR)
+    await beside(stage, "roll_back")
+    assert await stage.keeper.follow()
+    stage.clock.advance(timedelta(days=4))
+    await stage.keeper.refresh_list()
+    assert alarm() == 1
+
+
+async def test_two_rollbacks_hold_off_the_newest_of_what_was_left(stage: Stage) -> None:
+    for hours in (4, 3, 2):
+        await adopted(stage, NOW - hours * HOUR)
+    await beside(stage, "roll_back", version=1)
+    await beside(stage, "roll_back", version=3)
+    assert await stage.keeper.follow() and stage.generated_at() == NOW - 4 * HOUR
+    for hours in (3, 2):
+        with pytest.raises(InputFault) as caught:
+            await stage.keeper.adopt_list(signed_whitelist(ROWS, NOW - hours * HOUR))
+        assert caught.value.rule in ("LB-EPINGLE", "LB-RECUL")
+
+
+async def test_an_adoption_tells_its_story_and_its_alarms(stage: Stage) -> None:
+    await adopted(stage, NOW - 3 * HOUR)
+    other = "CN=mx.b.mssante.fr,OU=318751275100099,O=AUTRE,ST=Paris (75),C=FR"
+    rows = [(domain, other) for domain, _ in ROWS]
+    stage.serve(signed_whitelist(rows, NOW - 2 * HOUR))
+    assert await stage.keeper.refresh_list()
+    story = (await stage.journal(JournalKind.WHITELIST_ADOPTED))[-1]
+    assert story["rebound"] == 20 and "20 domaines passent de CN=mx.a.mssante.fr (TEST) à CN=mx.b.mssante.fr (AUTRE)" in str(story["story"])
+    assert [event["rule"] for event in await stage.journal(JournalKind.WHITELIST_ALARM)] == ["LB-CHANGEMENTS"]
+    assert alarm("whitelist-shape") == 1
+    await adopted(stage, NOW - HOUR, rows)
+    assert alarm("whitelist-shape") == 0
+
+
+async def test_a_list_that_loses_our_domain_waits_for_a_human(stage: Stage) -> None:
+    from mssante.trust.listdiff import Interest
+    from mssante.trust.names import parse_dn
+
+    stage.keeper._settings = replace(stage.keeper._settings, interest=lambda: Interest(frozenset({"d0.mssante.fr"}), (parse_dn(DN),)))
+    await adopted(stage, NOW - 3 * HOUR)
+    stage.serve(signed_whitelist(ROWS[1:], NOW - 2 * HOUR))
+    assert not await stage.keeper.refresh_list()
+    assert alarm() == 1 and (stage.whitelists / "waiting.xml").exists()
+    assert [event["rule"] for event in await stage.journal(JournalKind.WHITELIST_REFUSED)] == ["LB-NOTRE-DOMAINE"]
+    assert await stage.keeper.adopt_list((stage.whitelists / "waiting.xml").read_bytes(), force=True)
+    assert not (stage.whitelists / "waiting.xml").exists()
+
+
+async def test_a_life_that_ended_between_the_file_and_its_record_is_not_undone(stage: Stage) -> None:
+    await adopted(stage, NOW - 3 * HOUR)
+    newer = signed_whitelist(ROWS, NOW - 2 * HOUR)
+    stage.current.write_bytes(newer)  # and no row in the history
+    stage.start()
+    stage.keeper.load_kept()
+    assert stage.generated_at() == NOW - 2 * HOUR
+    assert await stage.keeper.follow() is False and stage.generated_at() == NOW - 2 * HOUR
+
+
+async def test_a_clock_set_back_does_not_bring_the_former_list_back(stage: Stage) -> None:
+    await adopted(stage, NOW - 3 * HOUR)
+    stage.clock.advance(-2 * HOUR)
+    await adopted(stage, NOW - 2 * HOUR - timedelta(minutes=30))
+    assert await stage.keeper.follow() is False
+    assert stage.generated_at() == NOW - 2 * HOUR - timedelta(minutes=30)

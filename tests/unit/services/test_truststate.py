@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,10 +14,12 @@ from mssante.errors import PeerFault
 from mssante.model.identity import OperatorIdentity
 from mssante.model.reply import Allow, Decision, Refuse
 from mssante.protocol.xml import parse_xml
+from mssante.services import truststate
 from mssante.services.truststate import KEEP_IDENTITY, TrustSnapshot, TrustState
+from mssante.trust.anchors import TrustAnchors
 from mssante.trust.crl import CrlSet
 from mssante.trust.names import DnMode
-from mssante.trust.peer import PeerPolicy
+from mssante.trust.peer import PeerPolicy, Proven
 from mssante.trust.whitelist import Whitelist, parse_whitelist
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -156,3 +159,77 @@ def test_the_memory_of_identities_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     first = trust.identify(der(LEAF))
     trust.identify(der(OTHER))
     assert trust.identify(der(LEAF)) is not first
+
+
+class Desk:
+    """Tells what it was asked; `during` runs inside, as another task may while a session waits."""
+
+    def __init__(self, during: Callable[[], None] = lambda: None) -> None:
+        self.asked: list[str] = []
+        self.during = during
+        self.fault: PeerFault | None = None
+
+    def prepare(self, proven: Proven) -> Awaitable[None] | None:
+        self.asked.append(f"prepare {proven.identity.names[0]}")
+        return self._wait()
+
+    async def _wait(self) -> None:
+        self.during()
+
+    def check(self, proven: Proven) -> None:
+        self.asked.append(f"check {proven.identity.names[0]}")
+        if self.fault is not None:
+            raise self.fault
+
+
+def with_ocsp(trust: TrustState) -> None:
+    trust.swap(replace(trust.snapshot, peer_policy=PeerPolicy(revocation="ocsp")))
+
+
+async def test_ocsp_is_asked_for_a_certificate_that_passed_everything_else() -> None:
+    trust, _ = state(whitelist())
+    desk = Desk()
+    trust.ask_at(desk)
+    assert trust.prepare(der(LEAF)) is None and isinstance(trust.admit(der(LEAF)), OperatorIdentity)
+    assert desk.asked == [], "policy crl"
+    with_ocsp(trust)
+    foreign, _ = IGC.leaf("mx.a.mssante.fr", issuer="foreign")
+    assert trust.prepare(der(foreign)) is None and trust.prepare(b"") is None
+    assert refused(trust.admit(der(foreign)))[1] == "PEER-ISSUER" and desk.asked == []
+    waiting = trust.prepare(der(LEAF))
+    assert waiting is not None
+    await waiting
+    assert isinstance(trust.admit(der(LEAF)), OperatorIdentity)
+    desk.fault = PeerFault("Certificat revoque", rule="PEER-REVOKED")
+    assert refused(trust.admit(der(LEAF))) == (554, "PEER-REVOKED"), "asked at every decision: nothing is kept beside the desk"
+    verifying = trust.verify_server(der(LEAF), "a.mssante.fr")
+    assert verifying is not None
+    with pytest.raises(PeerFault) as caught:
+        await verifying
+    assert caught.value.rule == "PEER-REVOKED"
+
+
+async def test_a_snapshot_swapped_while_a_session_waits_is_the_one_that_decides() -> None:
+    trust, _ = state(whitelist())
+    trust.ask_at(Desk(lambda: trust.swap(replace(trust.snapshot, crls=IGC.crl_set([LEAF])))))
+    with_ocsp(trust)
+    waiting = trust.prepare(der(LEAF))
+    assert waiting is not None
+    await waiting
+    assert refused(trust.admit(der(LEAF))) == (554, "PEER-REVOKED"), "what the former snapshot proved is forgotten"
+
+
+def test_a_swap_in_the_middle_of_a_proof_leaves_nothing_of_the_former_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache belongs to the snapshot that the proof began with."""
+    trust, _ = state(whitelist())
+    honest = truststate.prove
+
+    def slow(leaf: bytes, anchors: TrustAnchors, crls: CrlSet, now: datetime, policy: PeerPolicy) -> Proven:
+        proven = honest(leaf, anchors, crls, now, policy)
+        monkeypatch.setattr(truststate, "prove", honest)
+        trust.swap(replace(trust.snapshot, crls=IGC.crl_set([LEAF])))
+        return proven
+
+    monkeypatch.setattr(truststate, "prove", slow)
+    assert isinstance(trust.admit(der(LEAF)), OperatorIdentity), "decided on the snapshot of its beginning"
+    assert refused(trust.admit(der(LEAF))) == (554, "PEER-REVOKED")

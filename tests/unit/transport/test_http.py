@@ -36,6 +36,8 @@ class Source:
                 return web.Response(body=BODY, headers={"ETag": '"one"'})
             case "/gzip":
                 return web.Response(body=gzip.compress(BODY), headers={"Content-Encoding": "gzip"})
+            case "/echo":
+                return web.Response(body=await request.read())
             case "/moved":
                 return web.Response(status=302, headers={"Location": "/list"})
             case "/local":
@@ -64,7 +66,7 @@ class Source:
 
     async def start(self, context: ssl.SSLContext | None = None) -> web.AppRunner:
         application = web.Application()
-        application.router.add_get("/{path:.*}", self.answer)
+        application.router.add_route("*", "/{path:.*}", self.answer)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
@@ -109,7 +111,7 @@ async def test_a_body_then_not_modified(source: Source, anchors: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "rule"), [
-    ("absent", "HTTP-STATUS"), ("moved", "HTTP-STATUS"), ("local", "HTTP-STATUS"), ("gzip", "HTTP-CODING"),
+    ("absent", "HTTP-STATUS"), ("moved", "HTTP-REDIRECT"), ("local", "HTTP-REDIRECT"), ("gzip", "HTTP-CODING"),
     ("chunked", "HTTP-SIZE"), ("cut", "HTTP-UNREACHABLE")])
 async def test_other_answers_are_refused(source: Source, anchors: Path, path: str, rule: str) -> None:
     assert await refused(HttpFetcher(anchors), f"http://127.0.0.1:{source.port}/{path}", len(BODY)) == rule
@@ -162,3 +164,19 @@ async def test_https_trusts_the_given_anchors_only(tmp_path: Path, anchors: Path
             assert source.headers == []
     finally:
         await runner.cleanup()
+
+
+async def test_a_question_is_posted_as_it_is_and_its_answer_bounded(source: Source, anchors: Path) -> None:
+    fetcher = HttpFetcher(anchors)
+    base = f"http://127.0.0.1:{source.port}"
+    found = await fetcher.post(f"{base}/echo", b"\x30\x00question", content_type="application/ocsp-request", max_bytes=100)
+    assert found == b"\x30\x00question"
+    assert source.headers[-1]["Content-Type"] == "application/ocsp-request" and "If-None-Match" not in source.headers[-1]
+    for path, rule in (("list", "HTTP-SIZE"), ("absent", "HTTP-STATUS"), ("moved", "HTTP-REDIRECT"), ("local", "HTTP-REDIRECT"),
+                       ("gzip", "HTTP-CODING"), ("cut", "HTTP-UNREACHABLE")):
+        with pytest.raises(OperatorFault) as caught:
+            await fetcher.post(f"{base}/{path}", b"x", content_type="application/ocsp-request", max_bytes=100)
+        assert caught.value.rule == rule
+    with pytest.raises(OperatorFault) as caught:
+        await fetcher.post("file:///etc/passwd", b"x", content_type="application/ocsp-request", max_bytes=100)
+    assert caught.value.rule == "HTTP-SCHEME"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
 from mssante.model.outcome import Deferred, Delivered, Outcome, Refused
 from mssante.services.ports import Body, Mailer, RelayBatch, Target
-from mssante.transport.operators import OperatorPool, PoolSettings, is_public, outbound_tls
+from mssante.transport.operators import OperatorPool, PoolSettings, is_public
 from mssante.transport.smtp_connection import Endpoint, SmtpTimeouts
+from mssante.transport.tls_offer import OutboundTls, outbound_tls
 
 QUICK = SmtpTimeouts(connect=5, handshake=5, greeting=5, command=5, block=5, final=5, quit=1, transaction=10)
 SECRET = b"Subject: s\r\n\r\nresultat-secret\r\n"
@@ -46,7 +47,6 @@ class Space:
         self.beta = beta
         self.names = Names()
         self.verified: list[str] = []
-        self.contexts = 0
         self.pools: list[OperatorPool] = []
 
     def verify(self, leaf: bytes, domain: str) -> None:
@@ -54,14 +54,13 @@ class Space:
         if leaf != self.beta.der or domain != "beta.test":
             raise PeerFault("certificate is not the operator's", rule="TRUST-DN")
 
-    def context(self) -> object:
-        self.contexts += 1
-        return outbound_tls(self.alpha.certificate, self.alpha.key)
+    def tls(self) -> OutboundTls:
+        return OutboundTls(outbound_tls(self.alpha.certificate, self.alpha.key))
 
     def pool(self, receiver: Receiver | None = None, **options: object) -> OperatorPool:
         routes = {"beta.test": Endpoint("127.0.0.1", receiver.port)} if receiver else {}
         settings = PoolSettings("mx.alpha.test", **{"routes": routes, "timeouts": QUICK, **options})  # type: ignore[arg-type]
-        pool = OperatorPool(settings, tls=self.context, resolver=self.names, verify_peer=self.verify)  # type: ignore[arg-type]
+        pool = OperatorPool(settings, tls=self.tls(), resolver=self.names, verify_peer=self.verify)  # type: ignore[arg-type]
         self.pools.append(pool)
         return pool
 
@@ -128,7 +127,6 @@ async def test_sessions_are_reused_then_retired(space: Space, receiver: Receiver
     for _ in range(4):
         await pool.deliver(batch())
     assert receiver.sessions == 2
-    assert space.contexts == 2
     await pool.close()
     assert receiver.sealed.count("QUIT") == 2
 
@@ -407,3 +405,55 @@ async def test_destinations_do_not_wait_for_each_other(space: Space, receiver: R
     assert isinstance((await pool.deliver(batch(domain="gone.test"))).outcomes[0], Refused)
     gate.opened.set()
     await held
+
+
+class Asked:
+    """verify_peer that has to ask first. refuse: raised when the answer is there."""
+
+    def __init__(self) -> None:
+        self.refuse: PeerFault | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = asyncio.Event()
+
+    def verify(self, leaf: bytes, domain: str) -> Awaitable[None]:
+        return self._ask()
+
+    async def _ask(self) -> None:
+        self.waiting.set()
+        await self.gate.wait()
+        if self.refuse is not None:
+            raise self.refuse
+
+
+async def test_a_check_that_has_to_ask_is_awaited_before_any_command_and_before_a_session_is_used_again(
+        space: Space, receiver: Receiver) -> None:
+    asked = Asked()
+    space.verify = asked.verify  # type: ignore[method-assign, assignment]
+    pool = space.pool(receiver)
+    for _ in range(2):
+        assert rules((await pool.deliver(batch())).outcomes) == [("Delivered", "")]
+    assert receiver.sessions == 1
+    asked.refuse = PeerFault("Certificat revoque", rule="PEER-REVOKED")
+    outcomes = (await pool.deliver(batch())).outcomes
+    assert rules(outcomes) == [("Deferred", "PEER-REVOKED")]
+    assert receiver.sessions == 2 and len(receiver.contents) == 2, "the rested session was cut, a new one refused before EHLO"
+    asked.refuse = None
+    assert rules((await pool.deliver(batch())).outcomes) == [("Delivered", "")]
+
+
+async def test_a_delivery_given_up_while_a_rested_session_is_checked_cuts_it(space: Space, receiver: Receiver) -> None:
+    asked = Asked()
+    space.verify = asked.verify  # type: ignore[method-assign, assignment]
+    pool = space.pool(receiver)
+    await pool.deliver(batch())
+    asked.gate.clear()
+    asked.waiting.clear()
+    delivery = asyncio.ensure_future(pool.deliver(batch()))
+    await asked.waiting.wait()
+    delivery.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await delivery
+    asked.gate.set()
+    assert rules((await pool.deliver(batch())).outcomes) == [("Delivered", "")]
+    assert receiver.sessions == 2

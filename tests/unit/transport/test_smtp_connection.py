@@ -16,8 +16,8 @@ from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
 from mssante.protocol.smtp.client import Transaction
 from mssante.protocol.smtp.replies import SmtpFault
-from mssante.transport.operators import outbound_tls
 from mssante.transport.smtp_connection import Endpoint, SmtpSession, SmtpTimeouts, open_session
+from mssante.transport.tls_offer import outbound_tls
 
 QUICK = SmtpTimeouts(connect=5, handshake=5, greeting=5, command=5, block=5, final=5, quit=1, transaction=10)
 SECRET = b"Subject: s\r\n\r\nresultat-secret\r\n"

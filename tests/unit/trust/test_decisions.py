@@ -1,4 +1,5 @@
-"""The decisions table: who may connect, send, be relayed to, and which list replaces which."""
+"""The decisions table: who may connect, send, be relayed to, which list replaces which; on values, then on real certificates
+and lists read from their files."""
 
 from __future__ import annotations
 
@@ -6,12 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.pki import build_igc, der, dn_text, whitelist_xml
 
 from mssante.model.identity import OperatorIdentity
 from mssante.model.reply import Allow, Decision, Refuse
+from mssante.protocol.xml import parse_xml
 from mssante.trust.decisions import ListPolicy, admit_list, admit_session, may_relay_to, may_send, server_matches
 from mssante.trust.names import DnMode, parse_dn
-from mssante.trust.whitelist import Whitelist, WhitelistEntry, build_whitelist
+from mssante.trust.peer import PeerPolicy, identify
+from mssante.trust.whitelist import Whitelist, WhitelistEntry, build_whitelist, parse_whitelist
 
 AT = datetime(2026, 11, 22, 8, tzinfo=UTC)
 A = "CN=mta.a.fr,OU=1,O=A,ST=Paris (75),C=FR"
@@ -145,3 +149,108 @@ def test_the_first_list_and_settings() -> None:
     assert told(admit_list(smaller, CURRENT, now, ListPolicy(shrink_percent=50))) == ""
     assert told(admit_list(smaller, CURRENT, now, ListPolicy(shrink_percent=49))) == "LB-REDUCTION"
     assert told(admit_list(make(HUNDRED[:1], AT + HOUR), CURRENT, now, ListPolicy(shrink_percent=100))) == ""
+
+
+# ---------------------------------------------------------------- real certificates, lists read from files
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+IGC = build_igc()
+MODE = DnMode.CN_OU
+
+
+def proven(cn: str, ou: str = "1", o: str = "A") -> OperatorIdentity:
+    return identify(der(IGC.leaf(cn, ou=ou, o=o)[0]), IGC.anchors, IGC.crl_set(), NOW, PeerPolicy())
+
+
+def listed(*rows: tuple[str, str], at: datetime = NOW - timedelta(hours=1), sha256: str = "") -> Whitelist:
+    return parse_whitelist(parse_xml(whitelist_xml(rows, at), max_bytes=1 << 20), sha256)
+
+
+ONE, TWO, NOBODY = proven("mx.a.fr"), proven("mx.b.fr", "2"), proven("mx.c.fr")
+RENAMED_PEER, OTHER_ENTITY_PEER = proven("MX.A.fr", o="Renommee"), proven("mx.a.fr", "9")
+REAL_LIST = listed(("a.mssante.fr", dn_text(IGC.leaf("mx.a.fr", ou="1", o="A")[0])),
+              ("b.mssante.fr", dn_text(IGC.leaf("mx.b.fr", ou="2", o="B")[0])))
+
+
+def code_and_rule(decision: Decision) -> tuple[int, str]:
+    """Give (0, "") for Allow, else code and rule; checks the form of the reply."""
+    if isinstance(decision, Allow):
+        return 0, ""
+    reply = decision.reply
+    assert reply.text.isascii() and reply.text.rstrip().endswith(f"[{decision.rule}]")
+    assert all(len(line) <= 512 and line.strip(b"\r\n").isascii() for line in reply.encode().splitlines(keepends=True))
+    assert reply.enhanced[0] == str(reply.code)[0]
+    return reply.code, decision.rule
+
+
+@pytest.mark.parametrize(("identity", "wanted"), [
+    (ONE, (0, "")), (TWO, (0, "")), (RENAMED_PEER, (0, "")), (OTHER_ENTITY_PEER, (554, "LB-CERTIFICAT")), (NOBODY, (554, "LB-CERTIFICAT"))])
+def test_session_of_a_certificate(identity: OperatorIdentity, wanted: tuple[int, str]) -> None:
+    assert code_and_rule(admit_session(identity, REAL_LIST, MODE)) == wanted
+
+
+@pytest.mark.parametrize(("identity", "domain", "wanted"), [
+    (ONE, "a.mssante.fr", (0, "")),
+    (ONE, None, (0, "")),
+    (ONE, "b.mssante.fr", (550, "LB-LIAISON")),
+    (ONE, "x.a.mssante.fr", (550, "LB-DOMAINE")),
+    (ONE, "mssante.fr", (550, "LB-DOMAINE")),
+    (ONE, "gmail.com", (550, "LB-DOMAINE")),
+    (RENAMED_PEER, "a.mssante.fr", (0, "")),
+    (OTHER_ENTITY_PEER, "a.mssante.fr", (550, "LB-LIAISON")),
+    (NOBODY, None, (554, "LB-CERTIFICAT")),
+    (NOBODY, "a.mssante.fr", (550, "LB-LIAISON")),
+])
+def test_sender_of_a_certificate(identity: OperatorIdentity, domain: str | None, wanted: tuple[int, str]) -> None:
+    assert code_and_rule(may_send(identity, domain, REAL_LIST, MODE)) == wanted
+
+
+def test_modes() -> None:
+    assert code_and_rule(may_send(RENAMED_PEER, "a.mssante.fr", REAL_LIST, DnMode.STRICT)) == (550, "LB-LIAISON")
+    assert code_and_rule(may_send(OTHER_ENTITY_PEER, "a.mssante.fr", REAL_LIST, DnMode.CN)) == (0, "")
+
+
+def test_relay_and_server() -> None:
+    assert code_and_rule(may_relay_to("a.mssante.fr", REAL_LIST)) == (0, "")
+    assert code_and_rule(may_relay_to("gmail.com", REAL_LIST)) == (550, "LB-DOMAINE")
+    assert code_and_rule(server_matches(ONE, "a.mssante.fr", REAL_LIST, MODE)) == (0, "")
+    assert code_and_rule(server_matches(TWO, "a.mssante.fr", REAL_LIST, MODE)) == (454, "LB-SERVEUR")
+
+
+def test_a_refusal_tells_what_was_compared_and_nothing_breaks_its_lines() -> None:
+    decision = may_send(TWO, "a.mssante.fr", REAL_LIST, MODE)
+    assert isinstance(decision, Refuse)
+    assert "mx.b.fr" in decision.reply.text and "a.mssante.fr" in decision.reply.text and "2026-03-01" in decision.reply.text
+    assert "mx.b.fr" in decision.detail
+    hostile = proven("mx\u202e\x07é" + "x" * 50)
+    assert code_and_rule(admit_session(hostile, REAL_LIST, MODE)) == (554, "LB-CERTIFICAT")
+    assert code_and_rule(may_send(ONE, "x" * 200 + ".fr", REAL_LIST, MODE)) == (550, "LB-DOMAINE")
+
+
+TEN = [(f"d{n}.mssante.fr", "CN=mx.a.fr,OU=1") for n in range(10)]
+TEN_IN_FORCE = listed(*TEN, at=NOW - timedelta(hours=5), sha256="aa")
+TEN_POLICY = ListPolicy(shrink_percent=10, max_age=timedelta(days=3))
+
+
+def renamed(count: int) -> list[tuple[str, str]]:
+    return [(f"new{n}.mssante.fr" if n < count else domain, dn) for n, (domain, dn) in enumerate(TEN)]
+
+
+@pytest.mark.parametrize(("new", "current", "plain", "forced"), [
+    (listed(*TEN), TEN_IN_FORCE, (0, ""), (0, "")),
+    (listed(*TEN), None, (0, ""), (0, "")),
+    (listed(*TEN, at=TEN_IN_FORCE.generated_at), TEN_IN_FORCE, (0, ""), (0, "")),
+    (listed(*TEN[:9]), TEN_IN_FORCE, (0, ""), (0, "")),
+    (listed(*TEN[:8]), TEN_IN_FORCE, (451, "LB-REDUCTION"), (0, "")),
+    (listed(*renamed(2)), TEN_IN_FORCE, (451, "LB-REDUCTION"), (0, "")),
+    (listed(TEN[0]), None, (0, ""), (0, "")),
+    (listed(*TEN, at=TEN_IN_FORCE.generated_at - timedelta(seconds=1)), TEN_IN_FORCE, (451, "LB-RECUL"), (0, "")),
+    (listed(*TEN, at=NOW + timedelta(hours=23)), TEN_IN_FORCE, (0, ""), (0, "")),
+    (listed(*TEN, at=NOW + timedelta(days=1, seconds=1)), TEN_IN_FORCE, (451, "LB-FUTUR"), (451, "LB-FUTUR")),
+    (listed(*TEN, at=NOW + timedelta(days=2)), None, (451, "LB-FUTUR"), (451, "LB-FUTUR")),
+    (listed(*TEN, at=NOW - timedelta(days=3)), None, (0, ""), (0, "")),
+    (listed(*TEN, at=NOW - timedelta(days=3, seconds=1)), None, (451, "LB-AGE"), (0, "")),
+])
+def test_lists_read_from_files(new: Whitelist, current: Whitelist | None, plain: tuple[int, str], forced: tuple[int, str]) -> None:
+    assert code_and_rule(admit_list(new, current, NOW, TEN_POLICY)) == plain
+    assert code_and_rule(admit_list(new, current, NOW, ListPolicy(10, timedelta(days=3), force=True))) == forced

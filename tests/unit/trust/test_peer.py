@@ -1,182 +1,385 @@
-"""The certificate of a peer: who is admitted, and the rule and words of each refusal."""
+"""The certificate of a peer: who is admitted; each attack of issue 4 and RELIABILITY §2 with its rule and words.
+
+With MSSANTE_REPORT_DIR the table of refusals, texts included, is written there as `certificates.md`.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from support.pki import CLIENT, SERVER, TestIgc, certificate_pem, der, key_for
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from support.lab import report
+from support.pki import (
+    CLIENT,
+    CRL_UNTIL,
+    EMAIL,
+    ORGANISATIONS_CN,
+    PERSONNES_CN,
+    SERVER,
+    SIGNER_OU,
+    authority,
+    authority_subject,
+    build_igc,
+    certificate_pem,
+    der,
+    key_for,
+)
 
 from mssante.errors import PeerFault
 from mssante.model.identity import OperatorIdentity
-from mssante.trust.anchors import load_anchors
+from mssante.trust.anchors import TrustAnchors, load_anchors
 from mssante.trust.crl import CrlSet, parse_any_crl
 from mssante.trust.peer import PeerPolicy, UnknownRevocation, identify
 
-CN = "mta.alpha.example.fr"
-DAY = timedelta(days=1)
-UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+IGC = build_igc()
+ANCHORS = IGC.anchors
+CRLS = IGC.crl_set()
+CN = "mx.a.mssante.fr"
+CRITICAL = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\x00")
+CONSTRAINTS = x509.NameConstraints([x509.DNSName("a.mssante.fr")], None)
+ANY_EKU = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+PRODUCTION = PeerPolicy(production=True)
+CATEGORY = x509.ObjectIdentifier("1.2.250.1.71.1.2.5")
 
 
-def read(igc: TestIgc, raw: bytes, now: datetime, policy: PeerPolicy | None = None, crls: CrlSet | None = None,
-         ) -> OperatorIdentity:
-    return identify(raw, igc.anchors, igc.crl_set() if crls is None else crls, now, policy or PeerPolicy())
+def leaf(**options: object) -> bytes:
+    return der(IGC.leaf(str(options.pop("cn", CN)), **options)[0])  # type: ignore[arg-type]
 
 
-def refused(igc: TestIgc, raw: bytes, now: datetime, policy: PeerPolicy | None = None, crls: CrlSet | None = None) -> PeerFault:
+def with_key(public: object) -> bytes:
+    """A leaf of ORGANISATIONS that holds any public key."""
+    return signed_by(IGC.organisations.certificate.subject, IGC.organisations.key, public=public)
+
+
+def signed_by(issuer: x509.Name, key: RSAPrivateKey, *, public: object = None, serial: int = 7) -> bytes:
+    """A leaf with our subject, under any issuer name, signed by any key."""
+    builder = (x509.CertificateBuilder().subject_name(IGC.leaf(CN)[0].subject).issuer_name(issuer)
+               .public_key(public or key_for("evil").public_key()).serial_number(serial)  # type: ignore[arg-type]
+               .not_valid_before(NOW - SECOND).not_valid_after(NOW + SECOND))
+    return der(builder.sign(key, hashes.SHA256()))
+
+
+def of_authority(cn: str, kind: _ASN1Type | None = None) -> bytes:
+    """A leaf of an authority that the attacker made, whose CN is this text, encoded as told."""
+    name = x509.Name([*list(authority_subject("x"))[:-1], x509.NameAttribute(NameOID.COMMON_NAME, cn, kind)])
+    return signed_by(name, key_for("rogue authority"))
+
+
+def under_root(cn: str) -> bytes:
+    """A leaf of another authority that the real root signed."""
+    rogue = authority(cn, f"under root {cn}", IGC.root)
+    return signed_by(rogue.certificate.subject, rogue.key)
+
+
+def self_signed() -> bytes:
+    return signed_by(IGC.leaf(CN)[0].subject, key_for("self"), public=key_for("self").public_key())
+
+
+def under_a_leaf() -> bytes:
+    """A certificate signed by an operator's own leaf key, under that leaf's name (leaf used as CA)."""
+    parent, key = IGC.leaf("mx.evil.fr")
+    return signed_by(parent.subject, key)
+
+
+def with_sha1() -> bytes:
+    """Our leaf, signed by the right key, with SHA-1."""
+    whole = asn1.Certificate.load(leaf())
+    whole["tbs_certificate"]["signature"]["algorithm"] = "sha1_rsa"
+    whole["signature_algorithm"]["algorithm"] = "sha1_rsa"
+    whole["signature_value"] = IGC.organisations.key.sign(
+        whole["tbs_certificate"].dump(force=True), padding.PKCS1v15(), hashes.SHA1())
+    return bytes(whole.dump(force=True))
+
+
+def odd(octets: bytes) -> bytes:
+    return leaf(extra=[(x509.UnrecognizedExtension(CATEGORY, octets), False)])
+
+
+def refusal(certificate: bytes, policy: PeerPolicy | None = None, crls: CrlSet = CRLS, anchors: TrustAnchors = ANCHORS,
+            now: datetime = NOW) -> PeerFault:
     with pytest.raises(PeerFault) as caught:
-        read(igc, raw, now, policy, crls)
+        identify(certificate, anchors, crls, now, policy or PeerPolicy())
     fault = caught.value
     assert fault.public.isascii() and fault.public.isprintable() and len(fault.public) <= 440, "fit for one SMTP line"
     return fault
 
 
-def test_identity(igc: TestIgc, now: datetime) -> None:
-    certificate, _ = igc.leaf(CN, san=("MTA2.alpha.example.fr", CN, "*.example.fr"), serial=77)
-    found = read(igc, der(certificate), now)
-    assert found.subject.text == f"CN={CN},OU=318751275100020,O=ORGANISATION DE TEST,ST=Paris (75),C=FR"
-    assert found.names == (CN, "mta2.alpha.example.fr"), "lower-case, once each, no wildcard"
-    assert (found.serial, found.not_after) == (77, certificate.not_valid_after_utc)
+def refused(certificate: bytes, policy: PeerPolicy | None = None, crls: CrlSet = CRLS, anchors: TrustAnchors = ANCHORS,
+            now: datetime = NOW) -> tuple[str, bool]:
+    fault = refusal(certificate, policy, crls, anchors, now)
+    return fault.rule, fault.temporary
+
+
+def read(certificate: bytes, policy: PeerPolicy | None = None, crls: CrlSet = CRLS, now: datetime = NOW) -> OperatorIdentity:
+    return identify(certificate, ANCHORS, crls, now, policy or PeerPolicy())
+
+
+TABLE: dict[str, tuple[Callable[[], bytes], str]] = {
+    # ------------------------------------------------------------ nothing that can be read
+    "absent": (lambda: b"", "PEER-ABSENT"),
+    "octets quelconques": (lambda: b"garbage", "PEER-PARSE"),
+    "longueur fausse": (lambda: b"\x30\x82" + b"\x00" * 20, "PEER-PARSE"),
+    "20 000 fois 0x30": (lambda: b"\x30" * 20_000, "PEER-PARSE"),
+    "PEM": (lambda: certificate_pem(IGC.leaf(CN)[0]), "PEER-PARSE"),
+    "tronqué": (lambda: leaf()[:-1], "PEER-PARSE"),
+    "octets après": (lambda: leaf() + b"x", "PEER-PARSE"),
+    "énorme (17 ko)": (lambda: leaf(extra=[(x509.UnrecognizedExtension(CRITICAL.oid, b"x" * 17_000), False)]), "PEER-PARSE"),
+    "énorme (20 ko)": (lambda: leaf(extra=[(x509.UnrecognizedExtension(CRITICAL.oid, b"x" * 20_000), False)]), "PEER-PARSE"),
+    # ------------------------------------------------------------ wrong chain, wrong issuer
+    "même nom d'autorité, autre clé": (lambda: leaf(issuer="foreign"), "PEER-ISSUER"),
+    "autorité sœur (PERSONNES)": (lambda: leaf(issuer="personnes"), "PEER-ISSUER"),
+    "autorité au nom voisin (0RGANISATIONS)": (lambda: leaf(issuer="lookalike"), "PEER-ISSUER"),
+    "émis par la racine": (lambda: leaf(issuer="root"), "PEER-ISSUER"),
+    "auto-signé": (self_signed, "PEER-ISSUER"),
+    "noms justes, signé par sa propre clé": (
+        lambda: signed_by(IGC.organisations.certificate.subject, key_for("twin"), public=key_for("twin").public_key()), "PEER-ISSUER"),
+    "émis par un certificat d'opérateur": (under_a_leaf, "PEER-ISSUER"),
+    "signature altérée": (lambda: leaf()[:-1] + bytes([leaf()[-1] ^ 1]), "PEER-ISSUER"),
+    "nom altéré": (lambda: leaf().replace(b"mx.a", b"mx.b"), "PEER-ISSUER"),
+    "l'autorité elle-même": (lambda: der(IGC.organisations.certificate), "PEER-ISSUER"),
+    "signature SHA-1 de la bonne clé": (with_sha1, "PEER-ISSUER"),
+    # ------------------------------------------------------------ look-alike names of the issuer
+    "autorité au nom plus long (… X)": (lambda: of_authority(f"{ORGANISATIONS_CN} X"), "PEER-ISSUER"),
+    "… la même, signée par la vraie racine": (lambda: under_root(f"{ORGANISATIONS_CN} X"), "PEER-ISSUER"),
+    "autorité au nom plus court": (lambda: of_authority(ORGANISATIONS_CN[:-1]), "PEER-ISSUER"),
+    "homoglyphe (А cyrillique)": (lambda: of_authority(ORGANISATIONS_CN.replace("A", "\u0410", 1)), "PEER-ISSUER"),
+    "espace double": (lambda: of_authority(ORGANISATIONS_CN.replace(" ", "  ", 1)), "PEER-ISSUER"),
+    "espace à la fin": (lambda: of_authority(f"{ORGANISATIONS_CN} "), "PEER-ISSUER"),
+    "espace insécable": (lambda: of_authority(ORGANISATIONS_CN.replace(" ", "\u00a0", 1)), "PEER-ISSUER"),
+    "casse": (lambda: of_authority(ORGANISATIONS_CN.lower()), "PEER-ISSUER"),
+    "NUL puis autre chose": (lambda: of_authority(f"{ORGANISATIONS_CN}\x00.evil.fr"), "PEER-ISSUER"),
+    "NUL au milieu": (lambda: of_authority(ORGANISATIONS_CN.replace(" ", "\x00", 1)), "PEER-ISSUER"),
+    "même nom, encodé en BMPString": (lambda: of_authority(ORGANISATIONS_CN, _ASN1Type.BMPString), "PEER-ISSUER"),
+    "même nom, encodé en PrintableString": (lambda: of_authority(ORGANISATIONS_CN, _ASN1Type.PrintableString), "PEER-ISSUER"),
+    "caractères de commande et de sens": (lambda: of_authority("AC\r\n250 ok\x1b[31m\u202e"), "PEER-ISSUER"),
+    # ------------------------------------------------------------ dates, usages, key
+    "expiré": (lambda: leaf(not_after=NOW - SECOND), "PEER-EXPIRED"),
+    "expiré d'un jour": (lambda: leaf(not_after=NOW - DAY), "PEER-EXPIRED"),
+    "pas encore valable": (lambda: leaf(not_before=NOW + SECOND), "PEER-NOT-YET"),
+    "pas encore valable d'un jour": (lambda: leaf(not_before=NOW + DAY), "PEER-NOT-YET"),
+    "AC présentée comme serveur": (lambda: leaf(ca=True), "PEER-CA"),
+    "AC qui peut signer": (lambda: leaf(ca=True, usage=("digital_signature", "key_cert_sign")), "PEER-CA"),
+    "peut signer des certificats": (lambda: leaf(usage=("digital_signature", "key_cert_sign")), "PEER-CA"),
+    "sans digitalSignature": (lambda: leaf(usage=("key_encipherment",)), "PEER-USAGE"),
+    "EKU de messagerie seulement": (lambda: leaf(eku=(EMAIL,)), "PEER-EKU"),
+    "EKU anyExtendedKeyUsage": (lambda: leaf(eku=(ANY_EKU,)), "PEER-EKU"),
+    "extension critique inconnue": (lambda: leaf(extra=[(CRITICAL, True)]), "PEER-CRITICAL"),
+    "contraintes de noms critiques": (lambda: leaf(extra=[(CONSTRAINTS, True)]), "PEER-CRITICAL"),
+    "RSA 1024": (lambda: leaf(key_bits=1024), "PEER-KEY"),
+    "Ed25519": (lambda: with_key(ed25519.Ed25519PrivateKey.generate().public_key()), "PEER-KEY"),
+    "Ed25519, au gabarit": (lambda: leaf(key=ed25519.Ed25519PrivateKey.generate()), "PEER-KEY"),
+    "P-192": (lambda: with_key(ec.generate_private_key(ec.SECP192R1()).public_key()), "PEER-KEY"),
+    "P-224": (lambda: leaf(key=ec.generate_private_key(ec.SECP224R1())), "PEER-KEY"),
+}
+IN_PRODUCTION: dict[str, tuple[Callable[[], bytes], str]] = {
+    **{f"catégorie de TEST {category:02X}, en production": (lambda category=category: leaf(category=category), "PEER-CATEGORY")  # type: ignore[misc]
+       for category in (0x80, 0x82, 0x83)},
+    **{f"catégorie illisible {octets.hex() or '(vide)'}, en production": (lambda octets=octets: odd(octets), "PEER-CATEGORY")  # type: ignore[misc]
+       for octets in (b"", b"\x02", b"\x04\x00", b"\x04\x02\x02\x02", b"\x30\x00", b"\x0c\x0283")},
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_refused_for_good(name: str) -> None:
+    make, rule = TABLE[name]
+    assert refused(make()) == (rule, False)
+
+
+@pytest.mark.parametrize("name", IN_PRODUCTION)
+def test_refused_in_production_only(name: str) -> None:
+    make, rule = IN_PRODUCTION[name]
+    assert refused(make(), PRODUCTION) == (rule, False)
+    assert read(make())
+
+
+def test_the_table_with_its_words() -> None:
+    """The same table as an administrator and a peer read it."""
+    lines = ["| certificat présenté | verdict | règle | texte montré |", "|---|---|---|---|"]
+    for table, policy in ((TABLE, None), (IN_PRODUCTION, PRODUCTION)):
+        for name, (make, _) in table.items():
+            fault = refusal(make(), policy)
+            assert "\r" not in fault.public and "\n" not in fault.public and "\x1b" not in fault.public
+            lines.append(f"| {name} | {454 if fault.temporary else 554} | {fault.rule} | {fault.public} |")
+    certificate, _ = IGC.leaf(CN, serial=5)
+    for name, crls in (("révoqué", IGC.crl_set([5])), ("révocation inconnue (aucune CRL)", CrlSet())):
+        fault = refusal(der(certificate), crls=crls)
+        lines.append(f"| {name} | {454 if fault.temporary else 554} | {fault.rule} | {fault.public} |")
+    assert len(lines) == len(TABLE) + len(IN_PRODUCTION) + 4
+    report("certificates.md", "\n".join(lines))
+
+
+@pytest.mark.parametrize("certificate", [
+    leaf(), leaf(not_after=NOW), leaf(not_before=NOW), leaf(usage=None), leaf(eku=None), leaf(san=()), leaf(eku=(SERVER,)),
+    leaf(eku=(CLIENT,)), leaf(category=0x82), leaf(digest=hashes.SHA512()), leaf(extra=[(CRITICAL, False)]),
+    leaf(extra=[(CONSTRAINTS, False)]), leaf(key_bits=3072), leaf(key=ec.generate_private_key(ec.SECP256R1())),
+    with_key(ec.generate_private_key(ec.SECP256R1()).public_key())])
+def test_admitted(certificate: bytes) -> None:
+    assert read(certificate).subject.value("CN") == CN
+
+
+def test_a_wildcard_proves_that_name_and_no_other() -> None:
+    """The white list holds none (spec §1.3)."""
+    assert read(leaf(cn="*.mssante.fr", san=("*.mssante.fr",))).names == ()
+
+
+def test_what_an_identity_holds() -> None:
+    certificate, _ = IGC.leaf("MX.a.mssante.fr", ou="318003502400041", san=("Alt.a.mssante.fr", CN, "*.a.mssante.fr"), serial=4242)
+    found = read(der(certificate))
+    assert found.subject.text == "CN=MX.a.mssante.fr,OU=318003502400041,O=ORGANISATION DE TEST,ST=Paris (75),C=FR"
+    assert (found.subject.value("CN"), found.subject.value("OU")) == ("mx.a.mssante.fr", "318003502400041")
+    assert (found.issuer_cn, found.serial) == (ORGANISATIONS_CN, 4242)
     assert found.fingerprint == certificate.fingerprint(hashes.SHA256()).hex()
-    assert found.issuer_cn == "TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS"
+    assert found.names == ("mx.a.mssante.fr", "alt.a.mssante.fr"), "lower-case, once each, no wildcard"
+    assert found.not_after == certificate.not_valid_after_utc and SIGNER_OU not in found.subject.text
 
 
-@pytest.mark.parametrize(("options", "rule"), [
-    ({}, ""),
-    ({"san": ()}, ""),
-    ({"eku": None}, ""),
-    ({"eku": (SERVER,)}, ""),
-    ({"eku": (CLIENT,)}, ""),
-    ({"usage": None}, ""),
-    ({"key": ec.generate_private_key(ec.SECP256R1())}, ""),
-    ({"cn": "*.example.fr"}, ""),  # proves that name and no other: the white list holds none (spec §1.3)
-    ({"category": 0x82}, ""),
-    ({"digest": hashes.SHA512()}, ""),
-    ({"issuer": "personnes"}, "PEER-ISSUER"),
-    ({"issuer": "foreign"}, "PEER-ISSUER"),  # the very name of ORGANISATIONS, another key
-    ({"issuer": "lookalike"}, "PEER-ISSUER"),
-    ({"issuer": "root"}, "PEER-ISSUER"),
-    ({"not_after": -1}, "PEER-EXPIRED"),
-    ({"not_before": 1}, "PEER-NOT-YET"),
-    ({"ca": True}, "PEER-CA"),
-    ({"usage": ("digital_signature", "key_cert_sign"), "ca": True}, "PEER-CA"),
-    ({"usage": ("key_encipherment",)}, "PEER-USAGE"),
-    ({"eku": (ExtendedKeyUsageOID.EMAIL_PROTECTION,)}, "PEER-EKU"),
-    ({"eku": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)}, "PEER-EKU"),
-    ({"key_bits": 1024}, "PEER-KEY"),
-    ({"key": ec.generate_private_key(ec.SECP224R1())}, "PEER-KEY"),
-    ({"key": ed25519.Ed25519PrivateKey.generate()}, "PEER-KEY"),
-    ({"extra": [(UNKNOWN, True)]}, "PEER-CRITICAL"),
-    ({"extra": [(UNKNOWN, False)]}, ""),
-    ({"extra": [(x509.NameConstraints([x509.DNSName("x.fr")], None), True)]}, "PEER-CRITICAL"),
-    ({"extra": [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.5"), b"x" * 17_000), False)]}, "PEER-PARSE"),
-])
-def test_certificates(igc: TestIgc, now: datetime, options: dict[str, object], rule: str) -> None:
-    given = {name: now + value * DAY if isinstance(value, int) and name.startswith("not_") else value
-             for name, value in options.items()}
-    certificate, _ = igc.leaf(str(given.pop("cn", CN)), **given)  # type: ignore[arg-type]
-    if not rule:
-        assert read(igc, der(certificate), now).serial == certificate.serial_number
-    else:
-        fault = refused(igc, der(certificate), now)
-        assert fault.rule == rule and not fault.temporary
+def test_a_signature_with_sha1_is_told_as_such() -> None:
+    assert "sans SHA-2" in refusal(with_sha1()).public
 
 
-@pytest.mark.parametrize(("raw", "rule"), [
-    (b"", "PEER-ABSENT"), (b"junk", "PEER-PARSE"), (b"\x30\x82" + b"\x00" * 20, "PEER-PARSE"), (b"\x30" * 20_000, "PEER-PARSE")])
-def test_no_certificate(igc: TestIgc, now: datetime, raw: bytes, rule: str) -> None:
-    assert refused(igc, raw, now).rule == rule
-
-
-def test_self_signed_twin(igc: TestIgc, now: datetime) -> None:
-    """All names right, signed by its own key."""
-    issuer = igc.organisations.certificate.subject
-    certificate = (x509.CertificateBuilder().subject_name(igc.leaf(CN)[0].subject).issuer_name(issuer)
-                   .public_key(key_for("twin").public_key()).serial_number(5).not_valid_before(now - DAY)
-                   .not_valid_after(now + DAY).sign(key_for("twin"), hashes.SHA256()))
-    assert refused(igc, der(certificate), now).rule == "PEER-ISSUER"
-
-
-def test_altered_certificate(igc: TestIgc, now: datetime) -> None:
-    raw = der(igc.leaf(CN)[0])
-    assert refused(igc, raw.replace(b"mta.alpha", b"mta.alphb"), now).rule == "PEER-ISSUER"
-
-
-def test_issuer_named_in_the_refusal(igc: TestIgc, now: datetime) -> None:
-    public = refused(igc, der(igc.leaf(CN, issuer="personnes")[0]), now).public
+def test_the_issuer_is_named_in_the_refusal() -> None:
+    public = refusal(leaf(issuer="personnes")).public
     assert "ELEMENTAIRE PERSONNES" in public and "ELEMENTAIRE ORGANISATIONS" in public
 
 
-@pytest.mark.parametrize(("policy", "eku", "rule"), [
-    ("server", (SERVER,), ""), ("server", (CLIENT,), "PEER-EKU"), ("server", (SERVER, CLIENT), ""), ("server", None, ""),
-    ("client", (CLIENT,), ""), ("client", (SERVER,), "PEER-EKU"), ("client", None, ""), ("any", (SERVER,), "")])
-def test_extended_usage_by_policy(igc: TestIgc, now: datetime, policy: str, eku: tuple[x509.ObjectIdentifier, ...] | None,
-                                  rule: str) -> None:
-    raw = der(igc.leaf(CN, eku=eku)[0])
-    if rule:
-        assert refused(igc, raw, now, PeerPolicy(eku=policy)).rule == rule
-    else:
-        assert read(igc, raw, now, PeerPolicy(eku=policy))
+@pytest.mark.parametrize(("eku", "admitted"), [
+    ((SERVER,), {"any", "server"}), ((CLIENT,), {"any", "client"}), ((SERVER, CLIENT), {"any", "server", "client"}),
+    ((EMAIL, CLIENT), {"any", "client"}), ((EMAIL,), set()), (None, {"any", "server", "client"})])
+def test_extended_usage_by_policy(eku: tuple[x509.ObjectIdentifier, ...] | None, admitted: set[str]) -> None:
+    certificate = leaf(eku=eku)
+    for wanted in ("any", "server", "client"):
+        if wanted in admitted:
+            identify(certificate, ANCHORS, CRLS, NOW, PeerPolicy(eku=wanted))
+        else:
+            assert refused(certificate, PeerPolicy(eku=wanted)) == ("PEER-EKU", False)
 
 
-@pytest.mark.parametrize(("category", "refused_in_production"), [(None, False), (0x02, False), (0x03, False), (0x80, True),
-                                                                 (0x82, True), (0x83, True)])
-def test_product_category(igc: TestIgc, now: datetime, category: int | None, refused_in_production: bool) -> None:
-    raw = der(igc.leaf(CN, category=category)[0])
-    assert read(igc, raw, now)
-    if refused_in_production:
-        assert refused(igc, raw, now, PeerPolicy(production=True)).rule == "PEER-CATEGORY"
-    else:
-        assert read(igc, raw, now, PeerPolicy(production=True))
+@pytest.mark.parametrize("category", [None, 0x00, 0x02, 0x03])
+def test_a_category_of_production_is_admitted_there(category: int | None) -> None:
+    assert read(leaf(category=category)) and read(leaf(category=category), PRODUCTION)
 
 
-def test_unreadable_category(igc: TestIgc, now: datetime) -> None:
-    odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.250.1.71.1.2.5"), b"\x0c\x0283")
-    raw = der(igc.leaf(CN, extra=[(odd, False)])[0])
-    assert refused(igc, raw, now, PeerPolicy(production=True)).rule == "PEER-CATEGORY"
+# ---------------------------------------------------------------- revocation
 
 
-def test_revocation(igc: TestIgc, now: datetime) -> None:
-    certificate, _ = igc.leaf(CN)
-    raw = der(certificate)
-    revoked = refused(igc, raw, now, crls=igc.crl_set([1, certificate]))
-    assert revoked.rule == "PEER-REVOKED" and not revoked.temporary
-    for crls in (CrlSet(), CrlSet().admit(parse_any_crl(igc.crl(issuer="root"), igc.anchors, now))):
-        unknown = refused(igc, raw, now, crls=crls)
-        assert isinstance(unknown, UnknownRevocation) and unknown.rule == "PEER-CRL-STALE" and unknown.temporary
+def crls(revoked: list[x509.Certificate], **options: object) -> CrlSet:
+    return CrlSet().admit(parse_any_crl(IGC.crl(revoked, **options), ANCHORS, NOW))  # type: ignore[arg-type]
 
 
-def test_a_late_crl(igc: TestIgc, now: datetime) -> None:
+def test_revoked_is_for_good_even_when_the_crl_is_late() -> None:
+    certificate, _ = IGC.leaf(CN)
+    assert refused(der(certificate), crls=crls([certificate])) == ("PEER-REVOKED", False)
+    assert refused(der(certificate), crls=crls([certificate], next_update=NOW - SECOND)) == ("PEER-REVOKED", False)
+
+
+def test_revocation_that_cannot_be_known_is_for_now() -> None:
+    assert refused(leaf(), crls=CrlSet()) == ("PEER-CRL-STALE", True)
+    assert refused(leaf(), crls=crls([], next_update=NOW - SECOND)) == ("PEER-CRL-STALE", True)
+    other = CrlSet().admit(parse_any_crl(IGC.crl(issuer="root"), ANCHORS, NOW))
+    assert refused(leaf(), crls=other) == ("PEER-CRL-STALE", True)
+
+
+def test_grace_lengthens_the_life_of_a_crl_and_no_more() -> None:
+    late = crls([], next_update=NOW)
+    hour = PeerPolicy(crl_grace=timedelta(hours=1))
+    identify(leaf(), ANCHORS, late, NOW, PeerPolicy())
+    assert refused(leaf(), crls=late, now=NOW + SECOND) == ("PEER-CRL-STALE", True)
+    identify(leaf(), ANCHORS, late, NOW + timedelta(hours=1), hour)
+    assert refused(leaf(), hour, late, now=NOW + timedelta(hours=1) + SECOND) == ("PEER-CRL-STALE", True)
+    assert refused(leaf(), replace(hour, crl_grace=timedelta(days=1)), CrlSet()) == ("PEER-CRL-STALE", True)
+
+
+def test_a_bad_certificate_is_told_before_its_revocation_is_asked() -> None:
+    assert refused(leaf(issuer="foreign"), crls=CrlSet()) == ("PEER-ISSUER", False)
+    assert refused(leaf(not_after=NOW - SECOND), crls=CrlSet()) == ("PEER-EXPIRED", False)
+
+
+def test_a_revoked_authority_takes_its_leaves_with_it() -> None:
+    both = CRLS.admit(parse_any_crl(IGC.crl([IGC.organisations.certificate], issuer="root"), ANCHORS, NOW))
+    assert refused(leaf(), crls=both) == ("PEER-REVOKED", False)
+
+
+# ---------------------------------------------------------------- authorities
+
+
+def test_an_authority_past_its_end_admits_nobody() -> None:
+    assert refused(leaf(not_after=datetime(2049, 1, 1, tzinfo=UTC)), now=datetime(2045, 6, 1, tzinfo=UTC)) == (
+        "PEER-ISSUER", False)
+    assert datetime(2045, 6, 1, tzinfo=UTC) > CRL_UNTIL
+
+
+def test_two_generations_of_one_name_live_side_by_side() -> None:
+    second = authority(ORGANISATIONS_CN, "organisations 2", IGC.root)
+    anchors = load_anchors([IGC.anchors_pem, certificate_pem(second.certificate)], IGC.issuer_cns)
+    model, key = IGC.leaf(CN)
+    builder = (x509.CertificateBuilder().subject_name(model.subject).issuer_name(second.certificate.subject)
+               .public_key(key.public_key()).serial_number(9).not_valid_before(NOW - SECOND).not_valid_after(NOW + SECOND))
+    newer = builder.sign(second.key, hashes.SHA256())
+    assert refused(der(newer)) == ("PEER-ISSUER", False)
+    assert refused(der(newer), anchors=anchors) == ("PEER-CRL-STALE", True), "each generation has its own CRL"
+    identify(leaf(), anchors, CRLS, NOW, PeerPolicy())
+
+
+def test_the_policy_may_not_be_widened_by_the_anchors_file() -> None:
+    only_persons = load_anchors([IGC.anchors_pem], (PERSONNES_CN,))
+    assert refused(leaf(), anchors=only_persons) == ("PEER-ISSUER", False)
+
+
+def test_a_late_crl_still_says_who_is_revoked() -> None:
     """Past nextUpdate nobody is known good; who was revoked stays so; the grace is a setting."""
-    certificate, _ = igc.leaf(CN)
-    late = now + timedelta(hours=2)
-    good, bad = (CrlSet().admit(parse_any_crl(igc.crl(revoked, next_update=now + timedelta(hours=1)), igc.anchors, now))
-                 for revoked in ([], [certificate]))
-    assert read(igc, der(certificate), now, crls=good)
-    assert refused(igc, der(certificate), late, crls=good).rule == "PEER-CRL-STALE"
-    assert refused(igc, der(certificate), late, crls=bad).rule == "PEER-REVOKED"
-    grace = PeerPolicy(crl_grace=timedelta(hours=1))
-    assert read(igc, der(certificate), late, grace, good)
-    assert refused(igc, der(certificate), late + timedelta(seconds=1), grace, good).rule == "PEER-CRL-STALE"
+    certificate, _ = IGC.leaf(CN)
+    late = NOW + 2 * HOUR
+    good, bad = (crls(revoked, next_update=NOW + HOUR) for revoked in ([], [certificate]))
+    assert read(der(certificate), crls=good)
+    unknown = refusal(der(certificate), crls=good, now=late)
+    assert isinstance(unknown, UnknownRevocation) and unknown.rule == "PEER-CRL-STALE"
+    assert refused(der(certificate), crls=bad, now=late) == ("PEER-REVOKED", False)
+    grace = PeerPolicy(crl_grace=HOUR)
+    assert read(der(certificate), grace, good, late)
+    assert refused(der(certificate), grace, good, now=late + SECOND) == ("PEER-CRL-STALE", True)
 
 
-def test_revoked_authority(igc: TestIgc, now: datetime) -> None:
-    crls = igc.crl_set().admit(parse_any_crl(igc.crl([igc.organisations.certificate], issuer="root"), igc.anchors, now))
-    assert refused(igc, der(igc.leaf(CN)[0]), now, crls=crls).rule == "PEER-REVOKED"
+def test_the_same_serial_under_two_authorities_is_two_certificates() -> None:
+    """The key tells which authority issued a leaf, and so which CRL speaks of it, though both bear one name."""
+    anchors = load_anchors([certificate_pem(IGC.organisations.certificate), certificate_pem(IGC.foreign.certificate)])
+    both = CrlSet().admit(parse_any_crl(IGC.crl([9], issuer="foreign"), anchors, NOW)).admit(
+        parse_any_crl(IGC.crl(), anchors, NOW))
+    ours, theirs = leaf(serial=9), leaf(serial=9, issuer="foreign")
+    assert identify(ours, anchors, both, NOW, PeerPolicy()).serial == 9
+    assert refused(theirs, crls=both, anchors=anchors) == ("PEER-REVOKED", False)
 
 
-def test_two_generations_of_one_name(igc: TestIgc, now: datetime) -> None:
-    """The key tells which authority issued a leaf, and so which CRL speaks of it."""
-    other = igc.foreign.certificate
-    anchors = load_anchors([certificate_pem(igc.organisations.certificate), certificate_pem(other)])
-    crls = CrlSet().admit(parse_any_crl(igc.crl([9], issuer="foreign"), anchors, now)).admit(
-        parse_any_crl(igc.crl(), anchors, now))
-    old, new = (der(igc.leaf(CN, issuer=issuer, serial=9)[0]) for issuer in ("organisations", "foreign"))
-    assert identify(old, anchors, crls, now, PeerPolicy()).serial == 9
-    with pytest.raises(PeerFault) as caught:
-        identify(new, anchors, crls, now, PeerPolicy())
-    assert caught.value.rule == "PEER-REVOKED"
+@pytest.mark.parametrize(("revocation", "crl", "rule"), [
+    ("crl", "none", "PEER-CRL-STALE"), ("both", "none", "PEER-CRL-STALE"), ("ocsp", "none", ""), ("ocsp", "good", ""),
+    ("crl", "revoked", "PEER-REVOKED"), ("both", "revoked", "PEER-REVOKED"), ("ocsp", "revoked", "PEER-REVOKED")])
+def test_what_a_crl_decides_under_each_policy(revocation: str, crl: str, rule: str) -> None:
+    """OCSP is asked by the caller; what a CRL revokes is refused under every policy."""
+    certificate, _ = IGC.leaf(CN)
+    held = {"none": CrlSet(), "good": CRLS, "revoked": crls([certificate])}[crl]
+    if rule:
+        assert refusal(der(certificate), PeerPolicy(revocation=revocation), held).rule == rule
+    else:
+        assert read(der(certificate), PeerPolicy(revocation=revocation), held)
+
+
+def test_a_part_of_the_crl_clears_only_those_who_name_its_point() -> None:
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier("http://igc.test/1.crl")], None, None, None)
+    named = leaf(extra=[(x509.CRLDistributionPoints([point]), False)])
+    scope = x509.IssuingDistributionPoint(full_name=point.full_name, relative_name=None, only_contains_user_certs=True,
+                                          only_contains_ca_certs=False, only_some_reasons=None, indirect_crl=False,
+                                          only_contains_attribute_certs=False)
+    part = crls([], extra=[(scope, True)])
+    assert read(named, crls=part)
+    assert refused(leaf(), crls=part) == ("PEER-CRL-STALE", True)
+    assert read(leaf(), crls=part.admit(parse_any_crl(IGC.crl(), ANCHORS, NOW))), "the full one clears all"
