@@ -73,7 +73,7 @@ def add_smime(context: AcceptContext, config: Config, stores: Stores, *, secret:
         return
     settings, keys, clock, executor = smime_settings(config), key_ring(config), context.clock, context.executor
     trust, wishes = mail_trust(config, lambda: context.trust.snapshot), Wishes(stores, clock)
-    learner = Learner(stores, clock, settings.learnt)
+    learner = Learner(stores, clock, settings.learnt, lambda address: context.evidence.address(address) != address)
     inline = context.settings.inline_limit_bytes
     context.opening = Opening(OpeningParts(settings, wishes, keys, trust, learner, stores, executor, clock, inline,
                                            derive_key(secret)))

@@ -150,7 +150,14 @@ def _wishes_of(config: Config, mailbox: str) -> list[tuple[str, MailboxSmime]]:
 @keys.command("remove")
 def key_remove(mailbox: Mailbox, reference: Reference, config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Retire une clé à une boîte ; le fichier reste (takes a key away; its file stays)."""
-    wishes = administer_config(load_config(config), lambda admin: _desk(admin).remove_key(mailbox, reference))
+    from mssante.smime_setup import key_ring
+
+    loaded = load_config(config)
+    try:
+        certificate = key_ring(loaded).open(reference).certificate
+    except MssFault:  # its file is gone: `certificate list` shows what is left to remove
+        certificate = None
+    wishes = administer_config(loaded, lambda admin: _desk(admin).remove_key(mailbox, reference, certificate))
     emit(as_json, {"ok": True, "mailbox": mailbox.lower(), "keys": list(wishes.keys)},
          say(f"clé retirée ; il reste : {', '.join(wishes.keys) or 'aucune'}",
              f"key removed; left: {', '.join(wishes.keys) or 'none'}"))

@@ -16,7 +16,7 @@ from mssante.services.truststate import TrustState
 from mssante.storage.interfaces import Stores
 
 HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Referrer-Policy": "no-referrer",
-           "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+           "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Strict-Transport-Security": "max-age=31536000"}
 
 
 class AdminHttp:

@@ -117,7 +117,7 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
             "first_retry_seconds": 2, "max_retry_seconds": 30, "size_limits": {CITIZEN_DOMAIN: CITIZEN_MAX_BYTES},
         },
         "holds": {"probe_seconds": 2},
-        # the professionals have keys: what is encrypted for them is opened; what they send is as they send it, until told otherwise
+        # the professionals have keys: what is encrypted for them is opened; what they send stays as it is, until told otherwise
         "smime": {"enabled": True, "incoming": "open", "issuers": [ORGANISATIONS_NAME], "keys_folder": "../certs"},
     }
 

@@ -25,7 +25,7 @@ from datetime import datetime
 import structlog
 
 from mssante.clock import Clock
-from mssante.errors import MssFault, StorageFull
+from mssante.errors import StorageFull
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.message import Author, NewMessage
 from mssante.observability.metrics import SMIME_CHECKED
@@ -33,7 +33,7 @@ from mssante.protocol.mime.imapview import facts
 from mssante.services.mailroom import Mailroom
 from mssante.services.smime_certificates import Learner
 from mssante.services.smime_header import SmimeResult, has_field, result_line
-from mssante.services.smime_keys import KeyRing, MailKey
+from mssante.services.smime_keys import KeyRing, open_keys
 from mssante.services.smime_policy import Incoming, SmimeSettings, Wishes
 from mssante.services.smime_trust import MailTrust
 from mssante.services.smtp_session import LocalTarget
@@ -47,7 +47,8 @@ log = structlog.get_logger("smime")
 MAX_HEAD = 1024 * 1024
 MAX_FOLDERS = 50_000
 NOT_LOOKED_AT = "-"
-_SIGNS = (b"pkcs7", b'"signed"', b"octet-stream")  # one of them stands in the structure of whatever holds S/MIME (smime.layer)
+# One of them stands in the structure of whatever holds S/MIME (smime.layer).
+_SIGNS = (b"pkcs7", b'"signed"', b"octet-stream", b'"global"')
 _HOLDS = frozenset({SmimeCode.VALID, SmimeCode.CHAIN, SmimeCode.EXPIRED, SmimeCode.REVOKED, SmimeCode.REVOCATION_UNKNOWN})
 
 
@@ -266,7 +267,7 @@ class Opening:
 
     def _open(self, raw: bytes, job: _Job, target: LocalTarget, references: Sequence[str]) -> _View:
         try:
-            keys = self._keys(references)
+            keys = open_keys(self._parts.keys, references)
             if not keys:
                 return _View(target, None, SmimeCode.ENCRYPTED)
             opened = open_message(raw, keys, limits=self._parts.settings.limits)
@@ -283,16 +284,6 @@ class Opening:
             log.error("smime_opening_failed", kind=type(fault).__name__, rule=getattr(fault, "rule", ""),
                       trace_id=job.message.trace_id)
             return _View(target, None, SmimeCode.ENCRYPTED)
-
-    def _keys(self, references: Sequence[str]) -> list[MailKey]:
-        """Open those keys that can be; one that fails is told and left out."""
-        keys = []
-        for one in references:
-            try:
-                keys.append(self._parts.keys.open(one))
-            except MssFault as fault:
-                log.error("smime_key_failed", rule=fault.rule, detail=str(fault)[:300])
-        return keys
 
     # ------------------------------------------------------------ folders of originals
 

@@ -10,8 +10,9 @@ committed together under one trace id.
   the domain, the rule and the remedy. Nothing else ever weakens a copy: any other fault is 451, and nothing leaves.
 - Recipients that the header does not name (blind copies) are encrypted for apart: the list of those who can open a message is
   readable in it (RFC 5652 §6.2).
-- The sender's own copy is his program's affair. The clear text of a message that leaves encrypted is never written to a file.
-- Cryptography runs in worker threads, at most two large messages at once.
+- The sender's own copy is his program's affair. Of a message that leaves encrypted no clear text is left in a file, queue or log
+  when the reply is given (a large body passes through its staging file, which `BodySink.hold` removes).
+- Cryptography runs in worker threads; two messages of 1 MiB or more at once, the others wait in their staging files.
 
 Called by `submission`.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -29,7 +31,7 @@ import structlog
 from cryptography import x509
 
 from mssante.clock import Clock
-from mssante.errors import MssFault
+from mssante.errors import OperatorFault
 from mssante.model import replies
 from mssante.model.address import MailAddress
 from mssante.model.journal import JournalEvent, JournalKind
@@ -40,7 +42,7 @@ from mssante.protocol.mime.addresses import parse_addresses
 from mssante.protocol.mime.headers import read_headers
 from mssante.protocol.mime.imapview import facts
 from mssante.services.smime_certificates import Candidate, CertificateFinder
-from mssante.services.smime_keys import KeyRing, MailKey, encryption_certificate, signing_key
+from mssante.services.smime_keys import KeyRing, MailKey, encryption_certificate, open_keys, signing_key
 from mssante.services.smime_policy import Outgoing, SmimeSettings, Wishes
 from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTarget
 from mssante.services.staging import stage_body
@@ -166,6 +168,10 @@ class Sealing:
         candidates = await parts.finder.candidates(wanted) if wanted else {}
         return SealPlan(wishes, box.keys, candidates)
 
+    def room(self, octets: int) -> AbstractAsyncContextManager[None]:
+        """Give what to hold while a message of this size is in memory: two large ones at once, however many are sent."""
+        return self._large if octets >= LARGE else nullcontext()
+
     async def apply(self, plan: SealPlan, message: NewMessage, missing: bytes) -> tuple[Copy, ...] | Refuse:
         """Give the copies of a message, or why it is refused.
 
@@ -173,10 +179,7 @@ class Sealing:
         program left out, which go inside. Raises MssFault; nothing is committed, blobs staged are swept later.
         """
         loop = asyncio.get_running_loop()
-        if message.body.size < LARGE:
-            return await loop.run_in_executor(self._parts.executor, self._seal, plan, message, missing)
-        async with self._large:
-            return await loop.run_in_executor(self._parts.executor, self._seal, plan, message, missing)
+        return await loop.run_in_executor(self._parts.executor, self._seal, plan, message, missing)
 
     # ------------------------------------------------------------ worker thread
 
@@ -201,23 +204,20 @@ class Sealing:
 
     def _sign(self, text: _Text, references: Sequence[str], now: datetime) -> None:
         """Sign; when that cannot be, say why. Not asked for by a wish `encrypt`, but what such a copy falls back to."""
-        if not references:
-            text.reason = SealReason.NO_KEY
+        keys = open_keys(self._parts.keys, references)
+        key = signing_key(keys)
+        ready = key is not None and key.certificate.not_valid_before_utc <= now <= key.certificate.not_valid_after_utc
+        if key is None or not ready:
+            failed = len(keys) < len(references)
+            text.reason = SealReason.KEY_FAILED if failed else SealReason.NO_KEY if key is None else SealReason.KEY_EXPIRED
             return
         try:
-            keys = [self._parts.keys.open(one) for one in references]
-            text.key = key = signing_key(keys)
-            if key is None:
-                text.reason = SealReason.NO_KEY
-                return
-            if not key.certificate.not_valid_before_utc <= now <= key.certificate.not_valid_after_utc:
-                text.reason = SealReason.KEY_EXPIRED
-                return
             text.signed = sign_message(text.raw, key, opaque=self._parts.settings.opaque, now=now,
                                        encryption=encryption_certificate(keys))
+            text.key = key
         except SmimeFault as fault:
             text.reason = fault.code
-        except MssFault as fault:
+        except OperatorFault as fault:
             log.error("smime_key_failed", rule=fault.rule, detail=str(fault)[:300])
             text.reason = SealReason.KEY_FAILED
 

@@ -94,8 +94,11 @@ class SmimeDesk:
 
         return await self._stores.database.write(unit)
 
-    async def remove_key(self, address: str, reference: str) -> MailboxSmime:
-        """Take a key away from a mailbox (its file stays). Raises InputFault `BAL-INCONNUE`, `SMIME-CLE-INCONNUE`."""
+    async def remove_key(self, address: str, reference: str, certificate: x509.Certificate | None = None) -> MailboxSmime:
+        """Take a key away from a mailbox (its file stays), and its certificate from those that we encrypt to.
+
+        certificate: of that key, None when it cannot be opened any more. Raises InputFault `BAL-INCONNUE`, `SMIME-CLE-INCONNUE`.
+        """
         def unit(tx: Tx) -> MailboxSmime:
             box = self._mailbox_tx(tx, address)
             held = self._wishes_tx(tx, box)
@@ -104,6 +107,8 @@ class SmimeDesk:
                                  rule="SMIME-CLE-INCONNUE", remedy=", ".join(held.keys) or "mssante smime key list")
             wanted = replace(held, keys=tuple(one for one in held.keys if one != reference))
             self._stores.smime.put_policy(tx, wanted)
+            if certificate is not None:
+                self._stores.smime.remove_certificate(tx, box.address, fingerprint(certificate))
             self._note_tx(tx, JournalKind.MAILBOX_CHANGED, box.address, action="smime_key_removed", reference=reference[:200])
             return wanted
 

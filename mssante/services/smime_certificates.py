@@ -5,7 +5,7 @@ source, the one that ends last first. A candidate serves when it is for encrypti
 excepted), not refused by hand, and the trust in force admits it now, revocation included.
 
 Learning: only from a message whose signature is VALID, for its author's address, and certificates that may be encrypted for;
-at most `most` of one address, those seen last; written behind the reply, once a day for one already known.
+at most `most` of one address, those seen last; written behind the reply, once a day for one already known. Nothing of citizens.
 
 A source that fails is a source without answer, told in the log. Called by `sealing` and `opening`.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -128,8 +128,9 @@ def _loaded(pairs: Sequence[tuple[CertificateSource, bytes]]) -> list[Candidate]
 class Learner:
     """Remembers the certificates of those whose signed mail was valid."""
 
-    def __init__(self, stores: Stores, clock: Clock, most: int) -> None:
-        """most: certificates kept of one address; 0: nothing is learnt."""
+    def __init__(self, stores: Stores, clock: Clock, most: int, is_private: Callable[[str], bool] = lambda _: False) -> None:
+        """most: certificates kept of one address; 0: nothing is learnt. is_private: of whom nothing is to be kept (citizens)."""
+        self._is_private = is_private
         self._stores = stores
         self._clock = clock
         self._most = most
@@ -138,7 +139,7 @@ class Learner:
 
     def take(self, address: str, certificates: Sequence[x509.Certificate]) -> None:
         """Note certificates of an author (lower-case address); nothing is awaited, nothing is raised."""
-        if not self._most or not address or len(self._tasks) >= MAX_PENDING:
+        if not self._most or not address or self._is_private(address) or len(self._tasks) >= MAX_PENDING:
             return
         now = self._clock.now()
         seen = []

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from cryptography import x509
 
 from mssante.errors import MssFault, OperatorFault
@@ -28,6 +29,7 @@ from mssante.smime.certificates import can_encrypt, check_usage
 from mssante.smime.keys import MAX_OCTETS, load_key
 from mssante.smime.values import OpeningKey, SigningKey, SmimeFault
 
+log = structlog.get_logger("smime")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,120}\Z")
 _SCHEME = re.compile(r"([a-z][a-z0-9]{1,20}):(\S{1,400})\Z")
 MAX_KEPT = 10_000
@@ -152,6 +154,17 @@ class KeyRing:
             self._kept.clear()
         self._kept[reference] = (stamp, key)
         return key
+
+
+def open_keys(ring: KeyRing, references: Sequence[str]) -> list[MailKey]:
+    """Open those keys of a mailbox that can be, in order; one that cannot is told in the log and left out."""
+    keys = []
+    for one in references:
+        try:
+            keys.append(ring.open(one))
+        except OperatorFault as fault:
+            log.error("smime_key_failed", rule=fault.rule, detail=str(fault)[:300])
+    return keys
 
 
 def signs(certificate: x509.Certificate) -> bool:

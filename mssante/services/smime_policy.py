@@ -58,7 +58,7 @@ class SmimeSettings:
     incoming: Incoming = Incoming.VERIFY
     routes: Mapping[str, Outgoing] = field(default_factory=dict)
     refuses: bool = False
-    cipher: Cipher = Cipher.AES256_GCM
+    cipher: Cipher = Cipher.AES256_CBC
     oaep: bool = True
     opaque: bool = False
     originals: str = "Chiffrés"

@@ -144,8 +144,16 @@ class Submission:
 
     async def finish(self, state: SmtpSessionState, transaction: MailTransaction, sink: BodySink) -> SmtpReply:
         """Check From and sizes, commit, give the reply."""
-        context = self._context
         plan = await self._seal_plan(transaction)
+        if plan is None or self._context.sealing is None:
+            return await self._finish(state, transaction, sink, None)
+        async with self._context.sealing.room(sink.size):
+            return await self._finish(state, transaction, sink, plan)
+
+    async def _finish(self, state: SmtpSessionState, transaction: MailTransaction, sink: BodySink,
+                      plan: SealPlan | None) -> SmtpReply:
+        """plan: what S/MIME is to do with the message."""
+        context = self._context
         body, facts = await (sink.seal() if plan is None else sink.hold())
         refusal = self._content_refusal(transaction, body, facts)
         if refusal is not None:

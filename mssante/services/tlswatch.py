@@ -40,9 +40,9 @@ class Watched(Generic[Value]):
             return False
         try:
             value = self._read()
-        except (MssFault, OSError) as fault:
+        except Exception as fault:  # the border: whatever a file holds, the last good value stays and the service goes on
             if mark == self._bad:
-                self.fault = fault if isinstance(fault, MssFault) else _of_disk(fault)
+                self.fault = fault if isinstance(fault, MssFault) else _unread(fault)
             self._bad = mark
             return False
         if mark_of(self._paths()) != mark:
@@ -51,6 +51,6 @@ class Watched(Generic[Value]):
         return True
 
 
-def _of_disk(fault: OSError) -> MssFault:
-    return OperatorFault("file cannot be read", detail=fault.strerror or type(fault).__name__, rule="TLS-LECTURE",
+def _unread(fault: Exception) -> MssFault:
+    return OperatorFault("file cannot be read", detail=getattr(fault, "strerror", None) or type(fault).__name__, rule="TLS-LECTURE",
                          remedy="check the file and the rights of the service's account")

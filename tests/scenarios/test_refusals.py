@@ -428,7 +428,7 @@ def accepted(lab: RunningLab, name: str) -> bool:
 def test_a_bad_list_raises_the_alarm_and_mail_flows_on_the_last_good_one(fault: str, healed: RunningLab) -> None:
     domains = healed.metric("alpha", "mssante_whitelist_domains")
     healed.break_with(fault)
-    assert soon(lambda: healed.metric("alpha", "mssante_trust_alarm{", "whitelist") == 1)
+    assert soon(lambda: healed.metric("alpha", "mssante_trust_alarm{", '"whitelist"') == 1)
     assert healed.metric("alpha", "mssante_whitelist_domains") == domains > 0
     assert accepted(healed, f"accepted-{fault}")
     assert as_peer("unlisted")(healed).reply.rule == "LB-CERTIFICAT", "never 'accept all'"

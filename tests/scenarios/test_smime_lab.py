@@ -132,7 +132,7 @@ def test_a_letter_is_signed_and_encrypted_verified_and_opened(sealing: RunningLa
     assert b"signature=SMIME-VALIDE; encryption=SMIME-OUVERT" in view.replace(b"\r\n ", b" ") and line in view
     kept = original(sealing, PAUL, name)
     raw = body_of(kept)
-    assert find_layer(raw).kind is LayerKind.AUTH_ENVELOPED and line not in kept and b"encryption=SMIME-CHIFFRE" in kept
+    assert find_layer(raw).kind is LayerKind.ENVELOPED and line not in kept and b"encryption=SMIME-CHIFFRE" in kept
     found = check(sealing, "beta", view, tmp_path)
     assert found["ok"] and found["signature"] == "SMIME-VALIDE" and found["signer"] == CLAIRE
     (field,) = found["fields"]  # type: ignore[misc]
@@ -150,7 +150,7 @@ def test_the_answer_is_encrypted_with_the_certificate_learnt(sealing: RunningLab
     found = check(sealing, "alpha", view, tmp_path)
     assert found["ok"] and found["signature"] == "SMIME-VALIDE" and found["signer"] == PAUL
     assert b"encryption=SMIME-OUVERT" in view
-    assert find_layer(body_of(original(sealing, CLAIRE, name))).kind is LayerKind.AUTH_ENVELOPED
+    assert find_layer(body_of(original(sealing, CLAIRE, name))).kind is LayerKind.ENVELOPED
 
 
 def test_without_certificate_the_reason_is_written(sealing: RunningLab) -> None:

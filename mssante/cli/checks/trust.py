@@ -23,7 +23,8 @@ def anchor_findings(config: Config, now: datetime) -> tuple[TrustAnchors | None,
     title = say("ancres de confiance", "trust anchors")
     path = config.path(trust.anchors)
     try:
-        anchors = load_anchors([read_limited(path, MAX_FILE, "ANCRE-LECTURE")], trust.issuers)
+        watched = config.operator.smime.issuers if config.operator.smime.enabled else ()
+        anchors = load_anchors([read_limited(path, MAX_FILE, "ANCRE-LECTURE")], trust.issuers, watched)
     except InputFault as fault:
         return None, [told("ANCRE-01", title, fault, say("voyez certs/README.md", "see certs/README.md"))]
     names = ", ".join(common_name(one.subject) for one in (*anchors.roots, *anchors.issuers))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from support.clispace import DOMAIN, Space
-from support.pki import certificate_pem
+from support.pki import ORGANISATIONS_CN, certificate_pem, key_pem
 from support.smime_stage import mail_key, mail_leaf, put_key
 
 from mssante.cli.smime_check import offline_trust
@@ -31,15 +31,9 @@ ROOT = Path(__file__).resolve().parents[3]
 def box(space: Space) -> Space:
     """The operator with S/MIME on and one mailbox."""
     with (space.config / "operator.toml").open("a") as file:
-        file.write('\n[smime]\nenabled = true\noutgoing = "sign"\nkeys_folder = "../keys"\nissuers = ["%s"]\n' % issuer())
+        file.write(f'\n[smime]\nenabled = true\noutgoing = "sign"\nkeys_folder = "../keys"\nissuers = ["{ORGANISATIONS_CN}"]\n')
     assert space.run("mailbox", "add", BOX, "--type", "PER").code == 0
     return space
-
-
-def issuer() -> str:
-    from support.pki import ORGANISATIONS_CN
-
-    return ORGANISATIONS_CN
 
 
 def key(space: Space, name: str = "claire.pem", address: str = BOX, **leaf: Any) -> str:
@@ -63,6 +57,7 @@ def test_keys_are_added_listed_removed(box: Space) -> None:
     known = box.run("smime", "certificate", "list", BOX, "--json").json["certificates"]
     assert {one["source"] for one in known} == {"local"} and len(known) == 2
     assert box.run("smime", "key", "remove", BOX, first, "--json").json["keys"] == [second]
+    assert len(box.run("smime", "certificate", "list", BOX, "--json").json["certificates"]) == 1
     gone = box.run("smime", "key", "remove", BOX, first)
     assert gone.code == 1 and "[SMIME-CLE-INCONNUE]" in gone.err and second in gone.err
 
@@ -109,8 +104,6 @@ def test_pkcs12_with_its_password_in_a_file_and_a_certificate_beside(box: Space)
     (folder / "claire.txt").write_bytes(b"incorrect-2026\n")
     (found,) = box.run("smime", "key", "list", BOX, "--json").json["keys"]
     assert found["state"] == "SMIME-CLE" and "incorrect-2026" not in str(found)
-    from support.pki import key_pem
-
     (folder / "nue.key").touch(mode=0o600)
     (folder / "nue.key").write_bytes(key_pem(private))
     (folder / "nue.pem").write_bytes(certificate_pem(certificate))
@@ -252,6 +245,29 @@ def test_the_instant_may_be_chosen(box: Space) -> None:
 def test_nothing_to_check(box: Space) -> None:
     assert "[SMIME-FICHIER]" in checked(box, b"").err
     assert "[SMIME-FICHIER]" in box.run("smime", "check", str(box.root / "absent.eml")).err
+
+
+# ------------------------------------------------------------------ mssante check
+
+
+def findings(space: Space) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for one in space.run("check", str(space.config), "--json", config=False).json["findings"]:
+        if one["number"].startswith("SMIME"):
+            found.setdefault(one["number"], []).append((one["state"], one["rule"]))
+    return found
+
+
+def test_check_tells_keys_and_authorities(box: Space) -> None:
+    assert findings(box) == {"SMIME-01": [("ok", "")], "SMIME-02": [("ok", "")]}
+    box.run("smime", "key", "add", BOX, key(box, not_after=NOW + timedelta(days=10)))
+    assert findings(box)["SMIME-03"] == [("warn", "")]
+    (box.root / "keys" / "claire.pem").chmod(0o644)
+    assert ("fail", "SMIME-CLE-DROITS") in findings(box)["SMIME-02"]
+    box.change('keys_folder = "../keys"\nissuers = ["', 'keys_folder = "../keys"\nissuers = ["AC INCONNUE", "')
+    assert findings(box)["SMIME-01"] == [("fail", ""), ("ok", "")]
+    box.change("enabled = true", "enabled = false")
+    assert findings(box) == {}
 
 
 # ------------------------------------------------------------------ codes

@@ -21,7 +21,12 @@ MAKERS: dict[str, Callable[[str], SmtpReply]] = {
     "full_mailbox": lambda x: replies.full_mailbox(x, permanent=True).reply,
     "outside_trust_space": lambda _: replies.outside_trust_space("x.fr", "2026-03-01").reply,
     "not_your_address": lambda x: replies.not_your_address(x).reply, "from_not_sender": lambda x: replies.from_not_sender(x).reply,
-    "from_not_bound": lambda _: replies.from_not_bound("x.fr").reply, "bad_ins": lambda _: replies.bad_ins("forme").reply}
+    "from_not_bound": lambda _: replies.from_not_bound("x.fr").reply, "bad_ins": lambda _: replies.bad_ins("forme").reply,
+    "no_certificate": lambda _: replies.no_certificate("x.fr", "SMIME-SANS-CERTIFICAT").reply,
+    "no_signing_key": lambda _: replies.no_signing_key("SMIME-SANS-CLE").reply,
+    "signing_key_failed": lambda _: replies.signing_key_failed().reply,
+    "cannot_seal": lambda _: replies.cannot_seal("x.fr", "SMIME-CONFUS").reply,
+    "too_many_blind": lambda _: replies.too_many_blind(50).reply}
 ALL = {**CONSTANTS, **{name: make("x@y.fr") for name, make in MAKERS.items()}}
 REFUSALS = {name: reply for name, reply in ALL.items() if reply.code >= 400}
 # Two rules cover more than one reply: what is wrong is the same, the text says where. Users are told to search by the rule.

@@ -263,7 +263,7 @@ async def test_what_must_not_be_shown_stays_closed_in_inbox_with_its_code(
 def efail_direct() -> bytes:
     """An encrypted part between two clear HTML parts that would send its text away."""
     head, _, body = encrypted(message(AUTHOR), ALICE).partition(b"\r\n\r\n")
-    fields = [line for line in head.replace(b"\r\n\t", b" ").replace(b"\r\n ", b" ").split(b"\r\n")]
+    fields = head.replace(b"\r\n\t", b" ").replace(b"\r\n ", b" ").split(b"\r\n")
     inner = b"\r\n".join(line for line in fields if line.lower().startswith(b"content-"))
     outer = b"\r\n".join(line for line in fields if not line.lower().startswith((b"content-", b"mime-version")))
     html = b"--x\r\nContent-Type: text/html\r\n\r\n" + HTML + b"\r\n"

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from support.pki import der
 from support.smime_stage import SmimeSpace, mail_key, mail_leaf, put_key, smime_space
-from support.smtp_stage import ALICE, BOB, CITIZEN, NOW, OURS, PASSWORD, SmtpStage, Wire, build, message
+from support.smtp_stage import ALICE, BOB, CITIZEN, NOW, OURS, PASSWORD, SmtpStage, Wire, build
 
 from mssante.documents.ins import ins_key
 from mssante.errors import OperatorFault
 from mssante.model.journal import JournalKind
 from mssante.model.message import StoredMessage
+from mssante.services.sealing import MAX_BLIND
 from mssante.services.smime_policy import Incoming, Outgoing, SmimeSettings
 from mssante.smime.decrypt import open_message
 from mssante.smime.encrypt import encrypt_message
@@ -94,18 +95,18 @@ async def test_both_signs_then_encrypts(stage: SmtpStage, space: SmimeSpace, wir
     assert (await send(wire, A)).startswith("250 ")
     stored = (await copies(space))[A]
     raw = space.body(stored)
-    assert find_layer(raw).kind is LayerKind.AUTH_ENVELOPED and SECRET.encode() not in raw and b"Subject: Essai\r\n" in raw
+    assert find_layer(raw).kind is LayerKind.ENVELOPED and SECRET.encode() not in raw and b"Subject: Essai\r\n" in raw
     clear = opened(space, stored, A)
     assert is_signed_by_alice(space, clear) and SECRET.encode() in clear
     assert b"X-MSS-SMIME" not in space.whole(stored) and stored.prefix.startswith(b"Received: ")
     (event,) = await space.events(JournalKind.SMIME_SEALED)
-    assert (event["wanted"], event["done"], event["reason"], event["cipher"]) == ("both", "both", "", "aes256-gcm")
+    assert (event["wanted"], event["done"], event["reason"], event["cipher"]) == ("both", "both", "", "aes256-cbc")
     assert SECRET not in repr(await stage.journal())
 
 
 @pytest.mark.parametrize(("settings", "kind"), [
     ({"outgoing": Outgoing.SIGN}, LayerKind.CLEAR_SIGNED), ({"outgoing": Outgoing.SIGN, "opaque": True}, LayerKind.OPAQUE_SIGNED),
-    ({"outgoing": Outgoing.ENCRYPT}, LayerKind.AUTH_ENVELOPED), ({"outgoing": Outgoing.ENCRYPT, "cipher": Cipher.AES128_CBC}, LayerKind.ENVELOPED),
+    ({"outgoing": Outgoing.ENCRYPT}, LayerKind.ENVELOPED), ({"outgoing": Outgoing.ENCRYPT, "cipher": Cipher.AES256_GCM}, LayerKind.AUTH_ENVELOPED),
     ({"outgoing": Outgoing.NEVER}, LayerKind.NONE)])
 async def test_each_wish_gives_its_form(stage: SmtpStage, space: SmimeSpace, wire: Wire, settings: dict[str, Any], kind: LayerKind) -> None:
     space.build(**settings)
@@ -138,7 +139,7 @@ async def test_one_message_leaves_in_as_many_forms_as_its_recipients_ask(stage: 
     assert reply.startswith("250 ")
     found = await copies(space)
     assert {one.trace_id for one in found.values()} == {reply.split()[-1]} and len({one.id for one in found.values()}) == 3
-    assert find_layer(space.body(found[A])).kind is LayerKind.AUTH_ENVELOPED
+    assert find_layer(space.body(found[A])).kind is LayerKind.ENVELOPED
     assert find_layer(space.body(found[B])).kind is LayerKind.CLEAR_SIGNED
     assert b"X-MSS-SMIME-Sent: v=1; wanted=both; done=sign; reason=SMIME-SANS-CERTIFICAT\r\n" in found[B].prefix
     assert space.body(found[CITIZEN_ADDRESS]) == letter(A, B, CITIZEN_ADDRESS) and b"SMIME" not in found[CITIZEN_ADDRESS].prefix
@@ -160,6 +161,16 @@ async def test_blind_copies_are_not_told_by_the_list_of_readers(stage: SmtpStage
         assert refused.value.code is SmimeCode.NOT_FOR_US
 
 
+async def test_too_many_blind_copies_of_an_encrypted_message(stage: SmtpStage, space: SmimeSpace, wire: Wire) -> None:
+    many = [f"copie{number}@b.mssante.fr" for number in range(MAX_BLIND + 5)]
+    for one in many:
+        await space.know(one, mail_leaf(B)[0])  # put there by hand: need not name them
+    assert (await send(wire, *many, raw=letter(A))).endswith("[SMIME-COPIES]")
+    assert await stage.queue() == []
+    assert (await send(wire, *many)).startswith("250 ")  # shown to all: one message
+    assert len(await space.queued()) == 1
+
+
 async def test_missing_fields_go_under_the_outside_once(stage: SmtpStage, space: SmimeSpace, wire: Wire) -> None:
     raw = f"From: {ALICE}\r\nTo: {A}\r\nSubject: Essai\r\n\r\n{SECRET}\r\n".encode()
     await send(wire, A, raw=raw)
@@ -174,7 +185,7 @@ async def test_a_message_for_a_mailbox_here_is_sealed_and_opened_at_once(stage: 
     (view,), (original,) = await stage.inbox(BOB), await space.folder_of(BOB, "Chiffrés")
     (result,) = [one.result for one in space.results(view)]
     assert result is not None and (result.signature, result.encryption, result.signer) == ("SMIME-VALIDE", "SMIME-OUVERT", ALICE)
-    assert find_layer(space.body(original)).kind is LayerKind.AUTH_ENVELOPED
+    assert find_layer(space.body(original)).kind is LayerKind.ENVELOPED
     stored = (await copies(space))[A]
     assert b"X-MSS-SMIME:" not in stored.prefix and find_layer(space.body(stored)).kind is LayerKind.CLEAR_SIGNED
     assert [event["opened"] for event in await space.events(JournalKind.SMIME_CHECKED)] == [1]
@@ -267,7 +278,7 @@ async def test_what_lacks_is_written_or_refused(
     assert (await send(wire, A)).startswith("250 ")
     stored = (await copies(space))[A]
     assert f"X-MSS-SMIME-Sent: v=1; wanted=both; done={done}; reason={reason}\r\n".encode() in stored.prefix
-    expected = LayerKind.CLEAR_SIGNED if done == "sign" else LayerKind.AUTH_ENVELOPED
+    expected = LayerKind.CLEAR_SIGNED if done == "sign" else LayerKind.ENVELOPED
     assert find_layer(space.body(stored)).kind is expected
     space.build(refuses=True)
     found = await send(wire, A)
@@ -283,6 +294,26 @@ async def test_refusal_is_for_all_recipients_and_loses_nothing_weaker(stage: Smt
     await space.know(A, mail_leaf(A)[0])
     assert (await send(wire, A, B, BOB)).startswith("554 ")
     assert await stage.queue() == [] and await stage.inbox(BOB) == []
+
+
+async def test_an_old_key_that_is_gone_does_not_keep_the_new_one_from_signing(stage: SmtpStage, space: SmimeSpace, wire: Wire) -> None:
+    space.build(outgoing=Outgoing.SIGN, refuses=True)
+    await space.wish(ALICE, keys=(f"file:{ALICE}.pem", "file:effacee.pem"))
+    assert (await send(wire, A)).startswith("250 ")
+    await space.wish(ALICE, keys=("file:effacee.pem",))
+    assert (await send(wire, A)).endswith("[SMIME-CLE]")
+
+
+@pytest.mark.parametrize("defect", ["encrypt_message", "sign_message", "stage_body"])
+async def test_a_defect_of_ours_never_lets_a_weaker_copy_leave(
+        stage: SmtpStage, space: SmimeSpace, wire: Wire, monkeypatch: pytest.MonkeyPatch, defect: str) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("defect")
+
+    await space.know(A, mail_leaf(A)[0])
+    monkeypatch.setattr(f"mssante.services.sealing.{defect}", fails)
+    assert (await send(wire, A, B)).startswith("451 ")
+    assert await stage.queue() == []
 
 
 async def test_a_message_that_cannot_be_signed(stage: SmtpStage, space: SmimeSpace, wire: Wire) -> None:

@@ -192,7 +192,7 @@ def test_ecdh_with_every_hash(kind: str, digest: str, cofactor: bool) -> None:
 @pytest.mark.parametrize("form", [
     {"size": 16}, {"size": 24}, {"wrap_null": True}, {"material": b"matiere"}, {"material": b""}, {"curve": None}, {"curve": NULL},
     {"rid": der(CONTEXT_0, der(OCTET_STRING, key_id("P-256")))},
-    {"rid": der(CONTEXT_0, der(OCTET_STRING, key_id("P-256")), der(0x18, b"20260101000000Z"))}], ids=str)
+    {"rid": der(CONTEXT_0, der(OCTET_STRING, key_id("P-256")), der(0x18, b"20260101000000Z"))}], ids=lambda form: "+".join(form))
 def test_ecdh_in_every_form(form: dict[str, object]) -> None:
     recipient = agreed("P-256", **form)  # type: ignore[arg-type]
     assert opens(enveloped(PLAIN, bob("P-256"), key=KEY, recipients=[recipient], version=2), "P-256").message.endswith(b"joint.\r\n")
@@ -203,7 +203,8 @@ def test_ecdh_in_every_form(form: dict[str, object]) -> None:
     ({"point": b""}, CODES.ALGORITHM), ({"oid": "1.2.3.4"}, CODES.ALGORITHM), ({"oid": "1.3.133.16.840.63.0.16"}, CODES.ALGORITHM),
     ({"wrap_oid": "1.2.840.113549.1.9.16.3.6"}, CODES.ALGORITHM), ({"originator": named("P-256")}, CODES.ALGORITHM),
     ({"originator": der(CONTEXT_1, algorithm("1.3.101.110"), der(0x03, b"\0" + bytes(32)))}, CODES.ALGORITHM),
-    ({"digest": "sha256", "oid": STANDARD["sha384"]}, CODES.BROKEN)], ids=str)
+    ({"digest": "sha256", "oid": STANDARD["sha384"]}, CODES.BROKEN)],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else str(value))
 def test_ecdh_refused(form: dict[str, object], code: SmimeCode) -> None:
     recipient = agreed("P-256", **form)  # type: ignore[arg-type]
     assert refused(enveloped(PLAIN, bob("P-256"), key=KEY, recipients=[recipient], version=2), "P-256") is code
@@ -385,7 +386,8 @@ def test_false_parameters_are_refused(structure: Callable[[], bytes]) -> None:
     assert refused(structure(), smime_type=b"") is CODES.UNREADABLE
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 15, os.urandom(17), os.urandom(160)])
+@pytest.mark.parametrize("content", [b"", b"x" * 15, os.urandom(17), os.urandom(160)],
+                         ids=["empty", "short", "17", "160"])
 def test_false_cbc_content(content: bytes) -> None:
     assert refused(enveloped(PLAIN, bob(), content=content)) in (CODES.BROKEN, CODES.UNSAFE)
 
