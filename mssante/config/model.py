@@ -278,7 +278,7 @@ class SmimeSection(Section):
     fallback: Literal["clear", "refuse"] = Field(
         default="clear", description="Clé ou certificat manquant : envoyer moins protégé, motif écrit, ou refuser le dépôt")
     cipher: Literal["aes256-gcm", "aes128-gcm", "aes256-cbc", "aes128-cbc"] = Field(
-        default="aes256-cbc", description="Chiffrement écrit ; tous sont lus ; GCM si aucun destinataire n'ouvre avec Thunderbird")
+        default="aes256-cbc", description="Chiffrement écrit ; tous sont lus ; GCM si personne n'ouvre avec Thunderbird")
     oaep: bool = Field(default=True, description="RSA-OAEP plutôt que PKCS#1 v1.5 pour les clés RSA des destinataires")
     opaque: bool = Field(default=False, description="Signature opaque plutôt que lisible sans S/MIME (multipart/signed)")
     issuers: tuple[str, ...] = Field(default=("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",), min_length=1,

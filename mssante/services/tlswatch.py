@@ -52,5 +52,6 @@ class Watched(Generic[Value]):
 
 
 def _unread(fault: Exception) -> MssFault:
-    return OperatorFault("file cannot be read", detail=getattr(fault, "strerror", None) or type(fault).__name__, rule="TLS-LECTURE",
+    detail = getattr(fault, "strerror", None) or type(fault).__name__
+    return OperatorFault("file cannot be read", detail=detail, rule="TLS-LECTURE",
                          remedy="check the file and the rights of the service's account")

@@ -140,6 +140,16 @@ async def test_certificates_that_openssl_refuses_do_not_connect(door: Door, pair
         await implicit(door, pair)
 
 
+@pytest.mark.parametrize(("pair", "alert"), [(EXPIRED, "CERTIFICATE_EXPIRED"), (FOREIGN, "UNKNOWN_CA")], ids=["expired", "foreign"])
+async def test_they_are_told_by_an_alert_after_starttls_too(door: Door, pair: tuple[object, object], alert: str) -> None:
+    """With TLS from the first octet it is `ImplicitObject` that tells: see test_tls_material.py."""
+    context = door.client_context(pair)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 the client's handshake is done before we look at its certificate
+    door.client_context = lambda _: context  # type: ignore[method-assign]
+    with pytest.raises(ssl.SSLError, match=alert):
+        await starttls(door, pair)
+
+
 @pytest.mark.parametrize("connect", [implicit, starttls])
 async def test_scram_bound_to_the_certificate_that_was_shown(stage: Stage, door: Door, connect: object) -> None:
     await stage.set_scram(ADDRESS)
