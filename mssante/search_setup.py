@@ -4,13 +4,14 @@
   puts them in and leaves when nothing came for a while. Reading texts, PDF included, takes the interpreter for itself: in another
   process, with the lowest priority, it does not hold up reception nor IMAP. Nothing is done in the transaction of a message.
 - Every `sweep_minutes` that process also takes out what is gone from the mail.
-- When it fails it is tried again later; searches read the messages that are not in the index meanwhile.
+- When it fails, or too little room is left, it is tried again later; searches read the messages that are not in the index meanwhile.
 Called by `app.py` and `cli/search.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from asyncio.subprocess import DEVNULL, Process
 
@@ -28,6 +29,7 @@ log = structlog.get_logger("search")
 PERIOD_SECONDS = 1.0
 AGAIN_SECONDS = 60.0
 MOST_LAG = 100_000  # counted no further
+INDEX_RESERVES = 2  # the index grows while so many times `reserve_bytes` are free: it can be made again, mail cannot
 
 
 def text_index(config: Config) -> TextIndex | None:
@@ -38,8 +40,10 @@ def text_index(config: Config) -> TextIndex | None:
 
 def index_settings(config: Config) -> IndexSettings:
     """Give how the indexer works."""
-    search = config.operator.search
-    return IndexSettings(message_seconds=search.message_seconds, pdf=search.read_pdf)
+    search, folder = config.operator.search, config.path(config.operator.search.folder)
+    return IndexSettings(message_seconds=search.message_seconds, pdf=search.read_pdf,
+                         free=lambda: shutil.disk_usage(folder if folder.exists() else folder.parent).free,
+                         floor_bytes=INDEX_RESERVES * config.operator.storage.reserve_bytes)
 
 
 class IndexFeeder:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from mssante.clock import Clock
 from mssante.documents.messagetext import message_text
-from mssante.errors import OperatorFault
+from mssante.errors import OperatorFault, StorageFull
 from mssante.model.message import StoredMessage
 from mssante.storage.interfaces import Stores, Tx
 from mssante.storage.search import Arrival, IndexedText, TextIndex
@@ -28,12 +28,15 @@ ARRIVALS = 500
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """batch_messages, batch_bytes: read and written at once; message_seconds: for the files of one message; pdf: read PDFs."""
+    """batch_messages, batch_bytes: read and written at once; message_seconds: for the files of one message; pdf: read PDFs;
+    free: octets left where the index is; floor_bytes: below that many the index grows no more, the room is the mail's."""
 
     batch_messages: int = 200
     batch_bytes: int = 4 * 1024 * 1024
     message_seconds: float = 10.0
     pdf: bool = True
+    free: Callable[[], int] | None = None
+    floor_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class Indexer:
     async def _put(self, arrivals: Sequence[Arrival], tell: Tell = _nobody) -> int:
         count = 0
         for batch in self._batches(arrivals):
+            self._check_room()
             tell(count, len(arrivals))
             texts = await self._texts(list(dict.fromkeys(arrival.message_id for arrival in batch)))
             by_mailbox: defaultdict[int, list[IndexedText]] = defaultdict(list)
@@ -129,6 +133,13 @@ class Indexer:
                 count += len(part)
         tell(len(arrivals), len(arrivals))
         return count
+
+    def _check_room(self) -> None:
+        """Raise StorageFull (`DISQUE-PLEIN`) when the index would take room that is kept for mail."""
+        free, floor = self._settings.free, self._settings.floor_bytes
+        if free is not None and free() < floor:
+            raise StorageFull(f"less than {floor} octets free: the full-text index waits", rule="DISQUE-PLEIN",
+                              remedy="make room; searches read the messages meanwhile")
 
     def _batches(self, arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
         """Cut into batches of bounded count and octets."""

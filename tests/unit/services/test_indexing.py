@@ -10,6 +10,7 @@ from support.imap_stage import ADDRESS, Stage, build, simple
 from support.pdffiles import pdf_of
 
 from mssante.clock import SystemClock
+from mssante.errors import StorageFull
 from mssante.services.imap.settings import ImapSettings
 from mssante.services.indexing import IndexChange, Indexer, IndexSettings
 from mssante.storage.interfaces import TextIndex
@@ -46,6 +47,17 @@ async def test_catch_up_goes_on_where_it_was(stage: Stage) -> None:
     await stage.deliver("Archive", "third")
     assert await indexer.catch_up() == 1
     assert found(stage, stage.mailbox.id, "troisieme") == 1
+
+
+async def test_the_index_leaves_the_last_room_to_the_mail(stage: Stage) -> None:
+    await stage.deliver("INBOX", "second")
+    room = 999
+    indexer = Indexer(stage.stores, texts(stage), SystemClock(), IndexSettings(free=lambda: room, floor_bytes=1000))
+    with pytest.raises(StorageFull, match="DISQUE-PLEIN"):
+        await indexer.catch_up()
+    assert found(stage, stage.mailbox.id, "deuxieme message") == 0
+    room = 1000
+    assert await indexer.catch_up() == 1 and found(stage, stage.mailbox.id, "deuxieme message") == 1
 
 
 async def test_batches_are_bounded(stage: Stage) -> None:
