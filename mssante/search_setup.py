@@ -4,7 +4,7 @@
   puts them in and leaves when nothing came for a while. Reading texts, PDF included, takes the interpreter for itself: in another
   process, with the lowest priority, it does not hold up reception nor IMAP. Nothing is done in the transaction of a message.
 - Every `sweep_minutes` that process also takes out what is gone from the mail.
-- When it fails, or too little room is left, it is tried again later; searches read the messages that are not in the index meanwhile.
+- When it fails, or little room is left, it is tried again later; searches read the messages that are not in the index meanwhile.
 Called by `app.py` and `cli/search.py`.
 """
 
