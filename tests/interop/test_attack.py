@@ -54,7 +54,7 @@ def test_a_postfix_without_the_checks_falls(running_lab: RunningLab) -> None:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     alpha = running_lab.folder / "alpha" / "certs"
-    with plain_postfix(port, "alpha.mssante.test", alpha / "mta.pem", alpha / "mta.key", running_lab.anchors_file):
+    with plain_postfix(port, "alpha.mssante.test", (alpha / "mta.pem", alpha / "mta.key"), running_lab.anchors_file):
         code, document = attack(running_lab, f"127.0.0.1:{port}", "--only", "A", "--only", "B", "--only", "C")
     tell("attack-postfix.md", document)
     fell = by_number(document, "fell")

@@ -1,4 +1,4 @@
-"""A real Postfix as its manual sets it up for TLS, which knows nothing of the trust space: what `mssante attack` must find.
+"""A real Postfix as its manual sets it up for TLS, which knows nothing of the trust space: what `mssante attack` and `mssante check peer` must find.
 
 It takes mail for one domain into one maildir, offers STARTTLS, asks for a client certificate and does nothing with it: no list, no
 revocation, no binding of sender and certificate. Its own folder, queue and log; stopped by its own command. Needs root and Debian's
@@ -73,8 +73,11 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextmanager
-def plain_postfix(port: int, domain: str, certificate: Path, key: Path, anchors: Path) -> Iterator[Path]:
-    """Run it on 127.0.0.1:port with that pair; gives its folder (log/mail.log, mail/box/new)."""
+def plain_postfix(port: int, domain: str, pair: tuple[Path, Path], anchors: Path, more: str = "") -> Iterator[Path]:
+    """Run it on 127.0.0.1:port with that (certificate, key); gives its folder (log/mail.log, mail/box/new).
+
+    more: lines for main.cf, which win over those above.
+    """
     need_programs("postfix", "postconf")
     if os.geteuid() != 0:
         pytest.skip("Postfix starts as root and drops its rights by itself")
@@ -85,11 +88,12 @@ def plain_postfix(port: int, domain: str, certificate: Path, key: Path, anchors:
         (folder / name).mkdir(mode=0o755)
     for name in ("data", "mail"):
         os.chown(folder / name, owner.pw_uid, owner.pw_gid)
+    certificate, key = pair
     (folder / "tls" / "chain.pem").write_bytes(key.read_bytes() + certificate.read_bytes())
     (folder / "tls" / "chain.pem").chmod(0o600)
     shutil.copyfile(anchors, folder / "tls" / "anchors.pem")
     values = {"folder": folder, "uid": owner.pw_uid, "gid": owner.pw_gid, "port": port, "domain": domain}
-    (folder / "conf" / "main.cf").write_text(MAIN_CF.format(**values), encoding="ascii")
+    (folder / "conf" / "main.cf").write_text(MAIN_CF.format(**values) + more, encoding="ascii")
     (folder / "conf" / "master.cf").write_text(MASTER_CF.format(**values), encoding="ascii")
 
     def run(command: str) -> int:
