@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,7 @@ from mssante.endpoints.imap import ImapEndpoint
 from mssante.endpoints.listeners import Door, listen_on, sweep_forever
 from mssante.endpoints.smtp_base import PASSWORDS_ONLY, SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
+from mssante.endpoints.web import WebDoor
 from mssante.errors import OperatorFault
 from mssante.holds_setup import hold_keeper
 from mssante.imap_setup import circumstances, login_offer, salt_key, with_login_limits
@@ -57,6 +59,8 @@ from mssante.smime_setup import add_smime
 from mssante.storage.interfaces import Stores, TextIndex
 from mssante.storage.open import StorageOptions, open_stores
 from mssante.tls_setup import TlsKeeper
+from mssante.topics.all import topics
+from mssante.topics.base import Ground, Topic
 from mssante.transport.http import HttpFetcher
 from mssante.transport.mx import DnsResolver, DnsSettings
 from mssante.transport.operators import OperatorPool, PoolSettings
@@ -119,6 +123,7 @@ class _Parts:
     certificates: CertificateWatchers
     texts: TextIndex | None
     desk: RevocationDesk
+    topics: list[Topic]
 
 
 class Operator:
@@ -132,6 +137,7 @@ class Operator:
         self._imap: ImapEndpoint | None = None
         self._imap_servers: list[asyncio.Server] = []
         self._admin: AdminHttp | None = None
+        self._web: WebDoor | None = None
         self._failed = False
         self._tls = TlsKeeper(config, self._clock)
 
@@ -176,9 +182,12 @@ class Operator:
             config.domains.citizen.check_ins, dict(operator.relay.size_limits), expiry))
         housekeeping = Housekeeping(stores, evidence, clock, config.path(operator.tls.operator_certificate),
                                     tombstones_kept=operator.imap.tombstones_kept)
+        ground = Ground(config, stores, clock, executor, evidence, accounts, context, relay,
+                        self._tls.users.implicit, self._tls.users.starttls, key)
         return _Parts(stores, executor, evidence, trust, keeper, relay, pool, Reception(context), submission, accounts,
                       doorbell, mailroom, housekeeping, holds,
-                      CertificateWatchers(config, stores, trust, evidence=evidence, clock=clock), text_index(config), desk)
+                      CertificateWatchers(config, stores, trust, evidence=evidence, clock=clock), text_index(config), desk,
+                      topics(ground))
 
     def _pool(self, trust: TrustState) -> OperatorPool:
         relay = self._config.operator.relay
@@ -226,6 +235,11 @@ class Operator:
         await self._open_imap(parts)
         self._admin = AdminHttp(self._config, parts.trust, parts.stores, self._tls.users.implicit)
         await self._admin.open()
+        for topic in parts.topics:
+            await topic.open()
+        if listen.web:
+            self._web = WebDoor(self._tls.users.implicit)
+            await self._web.open(listen.web, [route for topic in parts.topics for route in topic.routes()])
 
     async def _open_imap(self, parts: _Parts) -> None:
         listen, limits = self._config.operator.listen, self._config.operator.limits
@@ -287,12 +301,18 @@ class Operator:
             parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), parts.holds.run(), parts.certificates.run(),
             self._tls.run(), sweep_forever(self._doors),
             OutsideWatch(parts.stores, parts.doorbell).run(), *self._feeders(parts))]
+        extra = [asyncio.ensure_future(work) for topic in parts.topics for work in topic.tasks()]
         stopping = asyncio.ensure_future(stop.wait())
-        done, _ = await asyncio.wait([*services, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in [*services, stopping]:
-            if task not in done:
-                task.cancel()
-        for task in done:
+        waiting: set[asyncio.Future[Any]] = {*services, *extra, stopping}
+        over: set[asyncio.Future[Any]] = set()
+        while not over & {*services, stopping}:  # a task of a topic may end in peace, not by a fault
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            over |= done
+            if any(task.exception() is not None for task in done):
+                break
+        for task in waiting:
+            task.cancel()
+        for task in over:
             if task is not stopping:
                 task.result()
 
@@ -301,6 +321,10 @@ class Operator:
 
     async def _shut(self, parts: _Parts) -> None:
         log.info("stopping")
+        if self._web is not None:
+            await self._web.close()
+        for topic in parts.topics:
+            await topic.close()
         if self._admin is not None:
             await self._admin.close()
         closing = [door.close(DRAIN_SECONDS) for door in self._doors]

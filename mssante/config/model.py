@@ -9,30 +9,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from mssante.config.base import Hostport, Section
+from mssante.config.base import split_hostport as split_hostport
+from mssante.config.directory import DirectorySection, PublicationSection
+from mssante.config.mailboxes import LifeSection, ProvisioningSection, SharingSection, SieveSection
+from mssante.config.signin import DiscoverySection, PscSection, WebSection
 from mssante.errors import InputFault
 from mssante.model.address import normalise_domain
 
-Hostport = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):\d{1,5}$")]
 SmimeWish = Literal["never", "sign", "encrypt", "both"]
 SaslName = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
-
-
-def split_hostport(text: str) -> tuple[str, int]:
-    """Give (host, port) of `host:port` or `[v6]:port`; raises ValueError when the port is above 65535."""
-    host, _, port = text.rpartition(":")
-    if int(port) > 65535:
-        raise ValueError("port is above 65535")
-    return host.strip("[]"), int(port)
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and a key that we do not know is an error (typos are caught)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
 class OperatorSection(Section):
@@ -54,6 +44,10 @@ class ListenSection(Section):
     imaps: Hostport | Literal[""] = Field(default="0.0.0.0:993", description="IMAP, TLS implicite")
     metrics: Hostport | Literal[""] = Field(default="127.0.0.1:9464", description="Métriques, en clair, local")
     console: Hostport | Literal[""] = Field(default="", description="Page d'état, HTTPS")
+    ldaps: Hostport | Literal[""] = Field(default="", description="Annuaire pour carnets d'adresses (LDAP, TLS implicite)")
+    managesieve: Hostport | Literal[""] = Field(default="", description="Scripts Sieve des utilisateurs (RFC 5804, STARTTLS)")
+    web: Hostport | Literal[""] = Field(
+        default="", description="HTTPS des utilisateurs et des programmes : compte, CardDAV, API, SCIM, autoconfiguration")
 
     @field_validator("*")
     @classmethod
@@ -318,6 +312,15 @@ class OperatorConfig(Section):
     imap: ImapSection = Field(default_factory=ImapSection)
     search: SearchSection = Field(default_factory=SearchSection)
     smime: SmimeSection = Field(default_factory=SmimeSection)
+    directory: DirectorySection = Field(default_factory=DirectorySection)
+    publication: PublicationSection = Field(default_factory=PublicationSection)
+    life: LifeSection = Field(default_factory=LifeSection)
+    provisioning: ProvisioningSection = Field(default_factory=ProvisioningSection)
+    sharing: SharingSection = Field(default_factory=SharingSection)
+    sieve: SieveSection = Field(default_factory=SieveSection)
+    psc: PscSection = Field(default_factory=PscSection)
+    web: WebSection = Field(default_factory=WebSection)
+    discovery: DiscoverySection = Field(default_factory=DiscoverySection)
     log: LogSection = Field(default_factory=LogSection)
 
 

@@ -210,6 +210,7 @@ async def create_mailboxes(config: Path, accounts: tuple[Account, ...]) -> None:
 def _operator_document(plan: OperatorPlan, base: int, accounts: tuple[Account, ...]) -> dict[str, Any]:
     doors = {door: f"{HOST}:{plan.port(base, door)}" for door in DOORS}
     doors["console"] = f"https://{doors['console']}"
+    doors["web"] = f"https://{doors['web']}"
     doors["metrics"] = f"http://{doors['metrics']}/metrics"
     return {"name": plan.name, "domain": plan.domain, "config": f"{plan.name}/operator_config", "pid": None, **doors,
             "host": plan.host, "certificate": f"{plan.name}/certs/mta.pem", "key": f"{plan.name}/certs/mta.key",

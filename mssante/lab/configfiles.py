@@ -15,6 +15,7 @@ from mssante.lab.files import write_atomic
 from mssante.lab.igc import ORGANISATIONS_NAME
 from mssante.lab.plan import (
     CITIZEN_DOMAIN,
+    DOORS,
     HOST,
     LIST_PATH,
     LIST_SIGNER_CN,
@@ -89,8 +90,7 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
     base = settings.base_port
     ports = infra_ports(base)
     crl = f"http://{HOST}:{ports['crl']}"
-    doors = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics")
-    listen: Section = {door: f"{HOST}:{plan.port(base, door)}" for door in doors}
+    listen: Section = {door: f"{HOST}:{plan.port(base, door)}" for door in DOORS}
     limits: Section = {"connections": 5000, "connections_per_address": 5000}  # every peer of a lab is 127.0.0.1
     if plan.domain == CITIZEN_DOMAIN:
         limits["message_bytes"] = CITIZEN_MAX_BYTES

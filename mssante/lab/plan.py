@@ -19,7 +19,7 @@ SUFFIX = "mssante.test"  # RFC 6761 §6.2: `.test` never meets the real DNS
 CITIZEN_DOMAIN = f"patient.{SUFFIX}"
 
 INFRA_OFFSETS = {"whitelist": 10, "crl": 11, "ocsp": 12, "dns": 13, "directory": 14}
-DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics")
+DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics", "web")
 
 LIST_SIGNER_CN = "Liste Blanche LAB"
 LIST_PATH = "/listeblanchemssante.xml"

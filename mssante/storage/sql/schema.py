@@ -20,10 +20,11 @@ from sqlalchemy.exc import DBAPIError
 
 from mssante.errors import OperatorFault
 from mssante.storage.sql.engine import Failure, StorageEngine
-from mssante.storage.sql.tables import metadata, schema_version, store_head
+from mssante.storage.sql.tables import schema_version, store_head
+from mssante.storage.sql.tables_people import metadata
 
-SCHEMA_VERSION = 3
-COMPAT_VERSION = 1  # shapes 2 and 3 add columns with defaults and tables: a program of shape 1 works on them
+SCHEMA_VERSION = 4
+COMPAT_VERSION = 4  # shape 4 gives delegations an end: an older program would let in those whose time is over
 LOCK_SECONDS = 20.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -61,6 +61,11 @@ delegation = Table(
     Column("account_id", BigInteger, ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
     Column("mailbox_id", BigInteger, ForeignKey("mailbox.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, nullable=False),
+    Column("rights", Text, nullable=False, server_default="open,send"),
+    Column("since", BigInteger, nullable=False, server_default="0"),
+    Column("until", BigInteger, nullable=False, server_default="0"),
+    Column("granted_by", Text, nullable=False, server_default=""),
+    Index("delegation_by_mailbox", "mailbox_id"),
     sqlite_with_rowid=False,
 )
 

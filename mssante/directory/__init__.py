@@ -1,0 +1,1 @@
+"""The national directory (Annuaire Santé): entries, its formats, decisions on entries. Pure."""
