@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -93,6 +94,7 @@ class Accounts:
         self._places: dict[tuple[str, str], None] = {}  # where each login succeeded, oldest first
         self._by_address = Window(FAILURE_WINDOW_SECONDS)
         self._by_login = Window(FAILURE_WINDOW_SECONDS)
+        self.listeners: list[Callable[[Account, Caller], None]] = []  # told of each login that succeeded, in memory only
 
     @property
     def takes_tokens(self) -> bool:
@@ -197,6 +199,8 @@ class Accounts:
             del self._places[next(iter(self._places))]
         self._places[place] = None
         self._evidence.login(account.login, caller.peer, caller.protocol, accepted=True)
+        for listener in self.listeners:
+            listener(account, caller)
         return account
 
     async def _refuse(self, login: str, caller: Caller) -> None:
