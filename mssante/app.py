@@ -30,15 +30,17 @@ from mssante.endpoints.smtp_verbs import HardenedSmtp
 from mssante.endpoints.web import WebDoor
 from mssante.errors import OperatorFault
 from mssante.holds_setup import hold_keeper
-from mssante.imap_setup import circumstances, login_offer, salt_key, with_login_limits
+from mssante.imap_setup import login_offer, salt_key, with_login_limits
 from mssante.model.journal import JournalKind
 from mssante.revocation_setup import revocation_desk
 from mssante.search_setup import IndexFeeder, text_index
 from mssante.services.accounts import Accounts
 from mssante.services.addressbook import AddressBook
 from mssante.services.admin import Admin
+from mssante.services.client_certificates import ClientCertificates
 from mssante.services.doorbell import Doorbell
 from mssante.services.evidence import Evidence
+from mssante.services.exchangewatch import ExchangeWatch
 from mssante.services.holds import HoldKeeper
 from mssante.services.housekeeping import Housekeeping
 from mssante.services.imap.outside import OutsideWatch
@@ -55,6 +57,7 @@ from mssante.services.smtp_session import SmtpPolicy
 from mssante.services.submission import Submission, SubmissionSettings
 from mssante.services.trustkeeper import TrustKeeper
 from mssante.services.truststate import TrustState
+from mssante.signin_setup import client_certificates, token_checker
 from mssante.smime_setup import add_smime
 from mssante.storage.interfaces import Stores, TextIndex
 from mssante.storage.open import StorageOptions, open_stores
@@ -139,6 +142,7 @@ class Operator:
         self._admin: AdminHttp | None = None
         self._web: WebDoor | None = None
         self._failed = False
+        self._certificates: ClientCertificates | None = None
         self._tls = TlsKeeper(config, self._clock)
 
     # ------------------------------------------------------------ building
@@ -165,13 +169,17 @@ class Operator:
             AcceptSettings(operator.operator.hostname, hosted, operator.storage.inline_limit_bytes,
                            operator.storage.reserve_bytes, operator.limits.received_hops, citizen,
                            operator.limits.full_mailbox == "permanent"),
-            stores.blobs, executor, clock, trust, addresses, mailroom, evidence, reporter)
+            stores.blobs, executor, clock, trust, addresses, mailroom, evidence, reporter,
+            exchanges=ExchangeWatch(stores, clock, lambda address: evidence.address(address) != address))
         add_smime(context, config, stores, secret=key)
-        accounts = Accounts(stores, executor, clock, evidence, salt_key=salt_key(key))
+        accounts = Accounts(stores, executor, clock, evidence, salt_key=salt_key(key),
+                            checker=token_checker(config, stores, evidence, clock))
+        self._certificates = client_certificates(config, stores, evidence, trust=trust, clock=clock)
         policy = retry_policy(operator.relay.first_retry_seconds, operator.relay.max_retry_seconds,
                               operator.relay.delay_notice_hours, operator.relay.expiry_hours)
         holds = hold_keeper(config, trust, stores, evidence=evidence, clock=clock)
-        settler = Settler(SettlementContext(stores, clock, policy, reporter, addresses, mailroom, evidence, hosted, holds))
+        settler = Settler(SettlementContext(stores, clock, policy, reporter, addresses, mailroom, evidence, hosted, holds,
+                                            context.exchanges))
         pool = self._pool(trust)
         relay = Relay(stores, pool, trust, settler, clock, RelaySettings(
             lease_owner(config), timedelta(seconds=operator.relay.lease_seconds),
@@ -203,11 +211,13 @@ class Operator:
 
     def _smtp_settings(self, *, operator_port: bool, implicit: bool) -> SmtpSettings:
         operator = self._config.operator
-        limits, tls = operator.limits, self._tls.operators if operator_port else self._tls.users
+        limits, tls = operator.limits, self._tls.operators if operator_port else self._tls.imap
         context = tls.implicit if implicit else tls.starttls
-        login = PASSWORDS_ONLY if operator_port else circumstances(self._config, tokens=False)
+        tokens = self._parts is not None and self._parts.accounts.takes_tokens
+        offer = None if operator_port else login_offer(self._config, tokens=tokens, certificates=self._certificates)
         return SmtpSettings(
-            operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port, login=login,
+            operator.operator.hostname, context, implicit_tls=implicit, offers_auth=not operator_port, offer=offer,
+            login=PASSWORDS_ONLY if offer is None else offer.common,
             contact=operator.operator.contact, postmaster=self._config.domains.domain[0].name,
             message_bytes=limits.message_bytes, recipients=limits.recipients, commands=limits.session_commands,
             errors=limits.errors_per_session, handshake_seconds=limits.handshake_seconds,
@@ -223,6 +233,8 @@ class Operator:
 
     async def _open_doors(self, parts: _Parts) -> None:
         listen = self._config.operator.listen
+        if self._certificates is not None:
+            await self._certificates.refresh()
         if listen.smtp:
             await self._open_smtp("smtp", listen.smtp, parts.reception,
                                   self._smtp_settings(operator_port=True, implicit=False))
@@ -259,7 +271,8 @@ class Operator:
         services = ImapServices.build(parts.stores, parts.mailroom, parts.accounts, doorbell=parts.doorbell,
                                       clock=self._clock, executor=parts.executor, settings=settings, texts=parts.texts)
         self._imap = ImapEndpoint(services, tls=context.starttls,
-                                  offer=login_offer(self._config, tokens=parts.accounts.takes_tokens))
+                                  offer=login_offer(self._config, tokens=parts.accounts.takes_tokens,
+                                                    certificates=self._certificates))
         for address, tls in ((listen.imap, None), (listen.imaps, context.implicit)):
             if address:
                 self._imap_servers.append(await listen_on(address, self._imap, tls))
@@ -300,7 +313,8 @@ class Operator:
         services = [asyncio.ensure_future(work) for work in (
             parts.relay.run(), parts.keeper.run(), parts.housekeeping.run(), parts.holds.run(), parts.certificates.run(),
             self._tls.run(), sweep_forever(self._doors),
-            OutsideWatch(parts.stores, parts.doorbell).run(), *self._feeders(parts))]
+            OutsideWatch(parts.stores, parts.doorbell).run(), *self._feeders(parts),
+            *([self._certificates.run()] if self._certificates is not None else []))]
         extra = [asyncio.ensure_future(work) for topic in parts.topics for work in topic.tasks()]
         stopping = asyncio.ensure_future(stop.wait())
         waiting: set[asyncio.Future[Any]] = {*services, *extra, stopping}

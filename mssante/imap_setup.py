@@ -2,9 +2,8 @@
 
 - Channel binding data come from the certificate that the doors of the users show at start; a session whose context knows better
   (a certificate replaced, or chosen by name) is given that one's (`tls_context.bound`).
-- Client certificates are asked for on the IMAP doors only when an authority is configured, and checked by OpenSSL up to it,
-  dates included (`tls_setup`); `[login.certificates]` then says whose they are. Nobody gets in by a certificate that is not
-  named there.
+- Client certificates are asked for on the doors of IMAP and submission only when an authority is configured; whose they are is
+  judged by `services.client_certificates`. Nobody gets in by a certificate that nobody named.
 Called by `app.py`.
 """
 
@@ -15,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mssante.config.model import Config
-from mssante.endpoints.imap_login import LoginOffer
+from mssante.endpoints.login_offer import LoginOffer
 from mssante.endpoints.tls_context import end_point_of
 from mssante.protocol.sasl.mechanisms import Circumstances
+from mssante.services.client_certificates import ClientCertificates
 from mssante.services.imap.settings import ImapSettings
 
 
@@ -33,11 +33,9 @@ def circumstances(config: Config, *, tokens: bool) -> Circumstances:
     return Circumstances(frozenset(config.operator.login.mechanisms), end_point_of(users_pair(config)[0]), tokens=tokens)
 
 
-def login_offer(config: Config, *, tokens: bool) -> LoginOffer:
-    """Give how one logs in over IMAP."""
-    login = config.operator.login
-    return LoginOffer(circumstances(config, tokens=tokens),
-                      {print_.replace(":", "").lower(): name.lower() for print_, name in login.certificates.items()})
+def login_offer(config: Config, *, tokens: bool, certificates: ClientCertificates | None = None) -> LoginOffer:
+    """Give how one logs in over IMAP and submission. tokens: they can be checked; certificates: who judges those of clients."""
+    return LoginOffer(circumstances(config, tokens=tokens), certificates.login_of if certificates is not None else None)
 
 
 def with_login_limits(settings: ImapSettings, config: Config) -> ImapSettings:

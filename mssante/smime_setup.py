@@ -77,5 +77,5 @@ def add_smime(context: AcceptContext, config: Config, stores: Stores, *, secret:
     inline = context.settings.inline_limit_bytes
     context.opening = Opening(OpeningParts(settings, wishes, keys, trust, learner, stores, executor, clock, inline,
                                            derive_key(secret)))
-    finder = CertificateFinder(stores, trust, directory)
+    finder = CertificateFinder(stores, trust, directory or context.certificates)
     context.sealing = Sealing(SealingParts(settings, wishes, keys, finder, stores.blobs, executor, clock, inline))

@@ -6,12 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
+from mssante.cli.account_apps import app_passwords, factors, sessions
 from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, administer, emit, progress, table
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
 from mssante.errors import InputFault
 from mssante.lang import say
 
 app = typer.Typer(no_args_is_help=True, help="Comptes et mots de passe (logins and passwords)")
+
+app.add_typer(app_passwords, name="app-password")
+app.command("factors")(factors)
+app.command("sessions")(sessions)
 
 Login = Annotated[str, typer.Argument(metavar="LOGIN", help="Identifiant de connexion (login)")]
 

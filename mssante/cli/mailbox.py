@@ -28,6 +28,7 @@ from mssante.cli.mailbox_import import import_
 from mssante.cli.mailplan import MAX_OCTETS, Plan, Rules, existing_problems, read_plan
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
 from mssante.cli.sharing import seen, share, shares
+from mssante.cli.team import alias, delegate, operator_name, readers, senders, team
 from mssante.config.load import load_config
 from mssante.config.model import Config
 from mssante.errors import InputFault
@@ -39,6 +40,11 @@ app.command("import")(import_)
 app.command()(share)
 app.command()(shares)
 app.command()(seen)
+app.add_typer(team, name="team")
+app.add_typer(alias, name="alias")
+app.command()(delegate)
+app.command()(readers)
+app.command()(senders)
 SHOWN_PROBLEMS = 50
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="nom@domaine (name@domain)")]
@@ -60,15 +66,19 @@ def add(
     password_stdin: PasswordStdin = False,
     holder: Annotated[str, typer.Option("--holder", metavar="ID", help="RPPS, FINESS ou SIRET")] = "",
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Nom affiché (display name)")] = "",
+    members: Annotated[str, typer.Option("--members", metavar="LOGIN[:RIGHTS][@UNTIL];…",
+                                         help="Comptes qui l'ouvrent (logins that open it)")] = "",
     config: ConfigFolder = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Crée une boîte et ses dossiers (creates a mailbox and its folders)."""
     from mssante.services.admin import MailboxSpec
+    from mssante.services.delegations import parse_members
 
+    team_of = parse_members(members)
     password = read_password(password_file, password_stdin) if login else ""
     spec = MailboxSpec(address, type_, login, password, holder, name)
-    made = administer(config, lambda admin: admin.create_mailboxes([spec]))[0]
+    made = administer(config, lambda admin: admin.create_mailboxes([spec], members=team_of, by=operator_name()))[0]
     emit(as_json, {"ok": True, "mailbox": _document(made), "login": login.lower()},
          say(f"boîte créée : {made.address} ({made.type.value})", f"mailbox created: {made.address} ({made.type.value})"))
 

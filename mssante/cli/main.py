@@ -20,15 +20,21 @@ from mssante.cli import (
     attack,
     cert,
     check,
+    directory,
+    discovery,
     explain,
     hold,
+    identity,
     journal,
     lab,
     mailbox,
+    publication,
     queue,
     search,
     serve,
+    sieve,
     smime,
+    token,
     trace,
     whitelist,
 )
@@ -47,13 +53,20 @@ app.command("trace")(trace.trace)
 app.command("explain")(explain.explain)
 app.add_typer(account.app, name="account")
 app.add_typer(mailbox.app, name="mailbox")
+app.add_typer(identity.app, name="identity")
 app.add_typer(queue.app, name="queue")
 app.add_typer(cert.app, name="cert")
 app.add_typer(hold.app, name="hold")
+app.add_typer(publication.app, name="publication")
+app.add_typer(directory.app, name="directory")
+app.add_typer(token.app, name="token")
+app.command("discovery")(discovery.discovery)
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(journal.app, name="journal")
 app.add_typer(smime.app, name="smime")
 app.add_typer(search.app, name="search")
+app.add_typer(sieve.app, name="sieve")
+mailbox.app.command("vacation")(sieve.vacation)
 app.add_typer(lab.app, name="lab")
 
 

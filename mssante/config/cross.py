@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from mssante.config.model import DomainsConfig, ListenSection, OperatorConfig, RelaySection, TrustSection, split_hostport
+from mssante.config.signin import PscSection
 from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.address import normalise_domain
@@ -23,7 +24,7 @@ def cross_problems(section: OperatorConfig | DomainsConfig) -> list[Problem]:
         return list(_host("citizen.domain", section.citizen.domain))
     return [*_host("operator.hostname", section.operator.hostname), *_doors(section.listen), *_pairs(section),
             *_token_keys(section),
-            *_urls(section), *_revocation(section.trust), *_relay(section.relay),
+            *_urls(section), *_revocation(section.trust), *_relay(section.relay), *_psc(section.psc),
             *(problem for domain in section.smime.routes for problem in _host(f'smime.routes."{domain}"', domain))]
 
 
@@ -111,6 +112,27 @@ def _revocation(trust: TrustSection) -> Iterator[Problem]:
                    say("ce n'est pas un hôte", "this is not a host"),
                    say("écrivez http://hôte ou http://hôte:port, en minuscules, sans chemin",
                        "write http://host or http://host:port, lower-case, without path"))
+
+
+def _psc(psc: PscSection) -> Iterator[Problem]:
+    """Tokens need an issuer over https, clients that are admitted, and a secret to be asked about with."""
+    if psc.environment == "off":
+        return
+    if psc.environment == "custom" and not psc.issuer:
+        yield ("psc.issuer", "", say("absent alors que psc.environment = custom", "missing though psc.environment = custom"),
+               say("écrivez l'émetteur exact des jetons", "write the exact issuer of tokens"))
+    for name in ("issuer", "discovery_url"):
+        value = getattr(psc, name)
+        if value and not value.startswith("https://"):
+            yield (f"psc.{name}", repr(value), say("ce n'est pas une adresse https", "this is not an https address"),
+                   say("écrivez https://…", "write https://…"))
+    if not psc.audiences:
+        yield ("psc.audiences", "[]", say("aucun logiciel n'est admis", "no client is admitted"),
+               say("nommez les client_id admis, ou [\"*\"]", "name the client_id admitted, or [\"*\"]"))
+    if psc.introspection and not (psc.client_id and psc.client_secret_file):
+        yield ("psc.introspection", "true", say("sans psc.client_id ou psc.client_secret_file",
+                                               "without psc.client_id or psc.client_secret_file"),
+               say("donnez les deux", "give both"))
 
 
 def _relay(relay: RelaySection) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ from mssante.model.address import normalise_domain
 
 SmimeWish = Literal["never", "sign", "encrypt", "both"]
 SaslName = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
+MainProtocol = Literal["imap", "submission", "managesieve", "ldap", "carddav", "directory", "web"]
 
 
 class OperatorSection(Section):
@@ -172,9 +173,14 @@ class LoginSection(Section):
     mechanisms: tuple[SaslName, ...] = Field(
         default=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"),
         description="Mécanismes SASL admis ; chacun n'est annoncé que s'il peut servir")
-    client_anchors: Path | None = Field(default=None, description="AC des certificats demandés aux clients IMAP ; vide : aucun")
+    client_anchors: Path | None = Field(default=None, description="AC des certificats demandés aux clients ; vide : aucun")
     certificates: dict[str, str] = Field(
         default_factory=dict, description="Empreinte SHA-256 d'un certificat client -> login (EXTERNAL)")
+    main_password: tuple[MainProtocol, ...] = Field(
+        default=("imap", "submission", "managesieve", "ldap", "carddav", "directory", "web"),
+        description="Ce que le mot de passe principal d'un compte sans second facteur ouvre, outre les pages du compte")
+    main_password_with_factor: tuple[MainProtocol, ...] = Field(
+        default=(), description="La même chose avec un second facteur ; vide : les pages du compte seules (sûr)")
     connections_per_account: int = Field(default=100, ge=1, description="Connexions IMAP d'un compte")
     login_seconds: float = Field(default=60, gt=0, description="Temps pour s'authentifier")
     failures_per_connection: int = Field(default=3, ge=1, description="Échecs d'une connexion avant fermeture")

@@ -133,6 +133,11 @@ class ImapConnection(PushSide):
 
     # ------------------------------------------------------------------------------------------ time
 
+    @property
+    def _running(self) -> bool:
+        """Whether a command is under way."""
+        return self._busy
+
     def _check_time(self) -> None:
         """End a connection that says nothing for too long (RFC 9051 §5.4), or does not log in."""
         before = self._core.state is State.NOT_AUTHENTICATED

@@ -11,61 +11,31 @@ Base of `endpoints/imap_connection.py`, which has the commands, the clock and th
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import ssl
-import time
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from mssante.endpoints.imap_output import PacedConnection
-from mssante.endpoints.tls_context import bound, count_session, handshake_reason, send_alert, spare_descriptor
+from mssante.endpoints.login_offer import LoginOffer as LoginOffer
+from mssante.endpoints.tls_context import count_session, handshake_reason, send_alert, spare_descriptor
 from mssante.observability.metrics import LIMITS
 from mssante.protocol.imap import encode
 from mssante.protocol.imap.session import ImapSession
 from mssante.protocol.imap.values import Completion, Condition
 from mssante.protocol.sasl import base as sasl
-from mssante.protocol.sasl.mechanisms import ALL, Circumstances, offered
 from mssante.protocol.sasl.mechanisms import begin as begin_exchange
+from mssante.protocol.sasl.mechanisms import offered
 from mssante.services.imap.session import Session
-from mssante.services.sasl import Accepted, Caller, Refused, Step, follow
+from mssante.services.sasl import Accepted, Caller, Refused, Step, TryLater, follow
 from mssante.services.throttle import Bucket
 
 if TYPE_CHECKING:
     from mssante.endpoints.imap import AccountUse, ImapEndpoint
 
 log = structlog.get_logger("imap")
-
-
-@dataclass(frozen=True, slots=True)
-class LoginOffer:
-    """How one may log in at a listener.
-
-    common: what all connections have; certificates: logins by SHA-256 of the client's certificate (64 lower-case hex digits):
-    such a client is offered EXTERNAL, when the TLS context asks for certificates and verified this one.
-    """
-
-    common: Circumstances = field(default_factory=lambda: Circumstances(ALL))
-    certificates: Mapping[str, str] = field(default_factory=dict)
-
-    def to(self, ssl_object: Any) -> Circumstances:
-        """Give what one TLS connection is offered."""
-        common = bound(self.common, ssl_object)
-        certificate = ssl_object.getpeercert(True) if self.certificates and ssl_object is not None else None
-        if not certificate or (ssl_object.session_reused and _expired(ssl_object)):
-            return common
-        login = self.certificates.get(hashlib.sha256(certificate).hexdigest(), "")
-        return replace(common, certificate_login=login) if login else common
-
-
-def _expired(ssl_object: Any) -> bool:
-    """Tell whether a client's certificate ended since the session that is resumed began: nobody checked its dates again."""
-    end = (ssl_object.getpeercert() or {}).get("notAfter")
-    return end is None or ssl.cert_time_to_seconds(end) < time.time()
 
 
 class LoginSide(PacedConnection):
@@ -89,6 +59,12 @@ class LoginSide(PacedConnection):
         self._bucket = Bucket(endpoint.settings.commands_before_rate, endpoint.settings.commands_before_burst,
                               self._loop.time())
         self._use: AccountUse | None = None
+        self._session_end: asyncio.TimerHandle | None = None
+
+    @property
+    @abstractmethod
+    def _running(self) -> bool:
+        """Whether a command is under way."""
 
     @abstractmethod
     def _start(self, running: Coroutine[Any, Any, None]) -> None:
@@ -104,7 +80,7 @@ class LoginSide(PacedConnection):
         """Look at what this connection can be offered."""
         if self._transport is not None:
             ssl_object = self._transport.get_extra_info("ssl_object")
-            self._circumstances = self._endpoint.offer.to(ssl_object)
+            self._circumstances = self._endpoint.offer.to(ssl_object, self._session.peer)
             count_session(ssl_object, "in")
         self._core.mechanisms = offered(self._circumstances)
 
@@ -183,6 +159,8 @@ class LoginSide(PacedConnection):
         try:
             account = await self._endpoint.services.authenticator.authenticate(login, password, self._session.peer, "imap")
             await self._conclude(tag, Accepted(account) if account is not None else Refused())
+        except TryLater:
+            await self._conclude(tag, Refused("UNAVAILABLE"))
         except Exception as fault:  # the border: a failing store must not look like a wrong password
             self._refuse(tag, "LOGIN", fault)
 
@@ -203,7 +181,8 @@ class LoginSide(PacedConnection):
                 self._login_failures += 1
                 if self._settings.login_delay_seconds > 0:
                     await asyncio.sleep(self._settings.login_delay_seconds)
-                self._write(encode.tagged(tag, Completion(Condition.NO, "login refused", code.encode("ascii"))))
+                words = "too many tries, try again later" if code == "UNAVAILABLE" else "login refused"
+                self._write(encode.tagged(tag, Completion(Condition.NO, words, code.encode("ascii"))))
                 if self._login_failures >= self._settings.login_failures:
                     LIMITS.labels("login_failures").inc()
                     self._write(encode.bye("too many failed logins"))
@@ -225,10 +204,26 @@ class LoginSide(PacedConnection):
         self._bucket = Bucket(self._settings.commands_rate, self._settings.commands_burst, self._loop.time())
         self._core.logged_in()
         self._last_heard = self._loop.time()
+        if step.seconds > 0:
+            self._session_end = self._loop.call_later(step.seconds, self._end_session)
         self._write(encode.tagged(tag, Completion(text="logged in", code=self._core.capability_code())))
+
+    def _end_session(self) -> None:
+        """What a token opened is over: the client logs in again with a new one (ECO.1.2.7). A command under way is finished."""
+        if self._closed:
+            return
+        if self._running:
+            self._session_end = self._loop.call_later(1.0, self._end_session)
+            return
+        LIMITS.labels("session_time").inc()
+        self._write(encode.bye("session over, log in again"))
+        self._close()
 
     def _forget_use(self) -> None:
         """This connection is no connection of an account any more."""
+        if self._session_end is not None:
+            self._session_end.cancel()
+            self._session_end = None
         if self._use is not None:
             self._endpoint.leave(self._use)
             self._use = None

@@ -28,6 +28,7 @@ from typing import Any, Protocol, Self, cast
 import structlog
 from aiosmtpd.smtp import SMTP
 
+from mssante.endpoints.login_offer import LoginOffer
 from mssante.endpoints.smtp_parse import ReplyFault
 from mssante.errors import MssFault, StorageFull
 from mssante.model import replies
@@ -58,7 +59,8 @@ class SmtpSettings:
     tls: ssl.SSLContext
     implicit_tls: bool = False
     offers_auth: bool = False
-    login: Circumstances = PASSWORDS_ONLY  # what AUTH offers
+    login: Circumstances = PASSWORDS_ONLY  # what AUTH offers before TLS tells more
+    offer: LoginOffer | None = None  # what it offers then
     contact: str = ""
     postmaster: str = ""
     message_bytes: int = 30 * 1024 * 1024

@@ -127,7 +127,8 @@ class HardenedSmtp(SmtpLoop):
         ssl_object = self.wire.get_extra_info("ssl_object")
         self.state.leaf_der = ssl_object.getpeercert(True) or b""
         self.state.tls = f"{ssl_object.version()} {ssl_object.cipher()[0]}"
-        self.login = bound(self.settings.login, ssl_object)
+        offer = self.settings.offer
+        self.login = bound(self.settings.login, ssl_object) if offer is None else offer.to(ssl_object, self.state.peer)
         count_session(ssl_object, "in")
         waiting = self.policy.secured(self.state)
         if waiting is None:
@@ -200,7 +201,7 @@ class HardenedSmtp(SmtpLoop):
 
         def decided(decision: Decision) -> None:
             if isinstance(decision, Allow):
-                self._out.append(_RECIPIENT_OK)
+                self._out.append(_RECIPIENT_OK if decision.reply is None else decision.reply.encode())
             else:
                 self.policy.note_refusal(self.state, "rcpt", decision)
                 self.say(decision.reply)

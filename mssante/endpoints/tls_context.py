@@ -25,12 +25,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import structlog
 from cryptography import x509
 
+from mssante.endpoints.tls_clients import ask_anybody
 from mssante.observability.metrics import TLS_SESSIONS
 from mssante.protocol.sasl.mechanisms import Circumstances
 from mssante.services import tlskeys
 
+log = structlog.get_logger("tls")
 NO_CHECK_TIME = 0x200000  # OpenSSL X509_V_FLAG_NO_CHECK_TIME
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 
@@ -119,7 +122,8 @@ def count_session(session: Any, side: str) -> None:
 
 
 def door_context(client_anchors: str | None, *, people: bool) -> AlertingContext:
-    """Give the context of a door without its pair; see `server_context`. client_anchors: PEM text. Raises ssl.SSLError."""
+    """Give the context of a door without its pair; see `server_context`. client_anchors: PEM text; people: whatever certificate
+    comes, the handshake goes on (`tls_clients`), and who reads it judges it. Raises ssl.SSLError."""
     context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
@@ -130,13 +134,15 @@ def door_context(client_anchors: str | None, *, people: bool) -> AlertingContext
             raise ssl.SSLError("no certificate among the anchors")
         context.load_verify_locations(cadata=client_anchors)
         context.verify_mode = ssl.CERT_OPTIONAL  # a peer without certificate gets a reply that names the rule
+        if people and not ask_anybody(context, client_anchors):
+            log.warning("client_certificates_checked_by_openssl")  # strangers' certificates end their handshake here
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | (0 if people else NO_CHECK_TIME)
     return context
 
 
 def server_context(certificate: Path, key: Path, client_anchors: Path | None, *, people: bool = False) -> ssl.SSLContext:
     """Give the TLS context of a door that serves one pair for good. client_anchors: ask the peer for a certificate that chains
-    to these; people: the peer is a user's client and not an operator: OpenSSL checks the dates too, nobody else does.
+    to these; people: the peer is a user's client and not an operator, see `door_context`.
 
     Raises OSError or ssl.SSLError when a file does not do.
     """

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from mssante.errors import InputFault
 from mssante.lab.accounts import Account, ExtraAccounts, all_accounts, new_password
+from mssante.lab.annuaire_write import api_key
 from mssante.lab.configfiles import LabSettings, write_config
 from mssante.lab.files import write_atomic
 from mssante.lab.igc import (
@@ -51,6 +52,7 @@ from mssante.lab.plan import (
     fictitious_siret,
     infra_ports,
     operator_plan,
+    psc_issuer,
 )
 from mssante.lang import say
 from mssante.model.mailbox import MailboxType
@@ -156,6 +158,7 @@ def write_operator(folder: Path, plan: OperatorPlan, *, identities: Identities, 
     issuer = identities.hierarchy.organisations
     certs = folder / plan.name / "certs"
     write_atomic(certs / "anchors.pem", anchors)
+    write_atomic(certs / "annuaire.key", api_key(plan).encode(), private=True)
     mta = identities.leaf(Offer.SERV_SSL, Subject(plan.host, plan.structure, plan.title), plan.name)
     _write_pair(certs / "mta", identities.keys[plan.name], *_chain(issuer, mta))
     if any(one.type is MailboxType.APP for one in plan.accounts):
@@ -193,6 +196,7 @@ async def create_mailboxes(config: Path, accounts: tuple[Account, ...]) -> None:
     from mssante.clock import SystemClock
     from mssante.config.load import load_config
     from mssante.services.admin import MailboxSpec
+    from mssante.services.identities import IdentityDesk
     from mssante.services.smime_admin import SmimeDesk
     from mssante.smime_setup import key_ring
 
@@ -202,6 +206,9 @@ async def create_mailboxes(config: Path, accounts: tuple[Account, ...]) -> None:
     async with open_admin(loaded) as admin:
         await admin.create_mailboxes(specs)
         for one in accounts:
+            if one.certificate:
+                pem = (loaded.folder.parent.parent / one.certificate).read_bytes()
+                await IdentityDesk(admin.stores, SystemClock()).link_certificate(one.address, pem)
             if one.smime_key:
                 reference = f"file:{Path(one.smime_key).name}"
                 await SmimeDesk(admin.stores, SystemClock()).add_key(one.address, reference, key_ring(loaded).open(reference))
@@ -240,7 +247,7 @@ def trust_document(base_port: int) -> dict[str, str]:
         "ocsp_url": f"{at}:{ports['ocsp']}/", "dns": f"{HOST}:{ports['dns']}",
         "directory_fhir": f"{at}:{ports['directory']}/fhir/v2",
         "directory_extraction": f"{at}:{ports['directory']}/extraction",
-        "published": "infra/published",
+        "published": "infra/published", "psc_issuer": psc_issuer(base_port),
     }
 
 

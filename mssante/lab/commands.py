@@ -24,6 +24,7 @@ from mssante.lab.manifest import Lab
 from mssante.lab.plan import DEFAULT_BASE_PORT, PEERS
 from mssante.lab.send import DEFAULT_RECIPIENT, Report, Sending, SendOrder
 from mssante.lab.supervisor import PartStatus, Supervisor, prepare
+from mssante.lab.tokens import TokenDesk
 from mssante.lang import say
 
 app = typer.Typer(no_args_is_help=True, help="Un espace de confiance complet sur une machine "
@@ -172,6 +173,28 @@ def _tell_report(report: Report) -> None:
         typer.echo(say("arrivé, mais différent de ce qui fut envoyé", "arrived, but differs from what was sent"), err=True)
     else:
         typer.echo(say("pas arrivé dans le délai", "did not arrive in time"), err=True)
+
+
+@app.command()
+def token(
+    folder: Folder,
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="Boîte PER d'un professionnel (a professional's box)")],
+    expired: Annotated[bool, typer.Option("--expired", help="Déjà expiré (expired)")] = False,
+    audience: Annotated[str, typer.Option("--audience", metavar="CLIENT", help="Obtenu par ce logiciel (azp)")] = "",
+    subject: Annotated[str, typer.Option("--subject", metavar="ID", help="Pour cet identifiant national (for this number)")] = "",
+    fault: Annotated[str, typer.Option("--fault", metavar="NAME", help="Un jeton fautif : early, issuer, key, none, hs256… "
+                                                                       "(a bad token)")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Donne un jeton d'accès Pro Santé Connect du laboratoire. (Prints an access token of the lab's provider.)"""
+    with _faults_told(as_json):
+        desk = TokenDesk(Lab.load(folder))
+        number = subject or desk.subject_of(login)
+        found = desk.ask(number, fault="expired" if expired else fault, client=audience)
+        if as_json:
+            _print_json({"ok": True, "login": login, "subject": number, "access_token": found})
+        else:
+            typer.echo(found)
 
 
 @app.command("break")

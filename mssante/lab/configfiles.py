@@ -21,8 +21,10 @@ from mssante.lab.plan import (
     LIST_SIGNER_CN,
     OPERATORS,
     PEERS,
+    PSC_ADMITTED,
     OperatorPlan,
     infra_ports,
+    psc_issuer,
 )
 from mssante.lang import say
 
@@ -97,7 +99,9 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
     return {
         "operator": {"name": plan.name, "hostname": plan.host, "contact": f"support@{plan.domain}"},
         "listen": listen,
-        "login": {"connections_per_account": 5000},
+        "login": {"connections_per_account": 5000, "client_anchors": "../certs/anchors.pem"},
+        "psc": {"environment": "custom", "issuer": psc_issuer(base), "anchors": "../certs/anchors.pem",
+                "audiences": list(PSC_ADMITTED)},
         "tls": {"operator_certificate": "../certs/mta.pem", "operator_key": "../certs/mta.key"},
         "trust": {
             "anchors": "../certs/anchors.pem", "issuers": [ORGANISATIONS_NAME],
@@ -117,6 +121,12 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
             "first_retry_seconds": 2, "max_retry_seconds": 30, "size_limits": {CITIZEN_DOMAIN: CITIZEN_MAX_BYTES},
         },
         "holds": {"probe_seconds": 2},
+        "directory": {"extraction_url": f"http://{HOST}:{ports['directory']}/extraction", "refresh_seconds": 30,
+                      "fhir_url": f"http://{HOST}:{ports['directory']}/fhir/v2", "fhir_api_key_file": "../certs/annuaire.key",
+                      "remote_found_hours": 1, "remote_absent_minutes": 1},
+        "publication": {"driver": "none" if plan.domain == CITIZEN_DOMAIN else "fhir",
+                        "url": f"http://{HOST}:{ports['directory']}/fhir/v2", "api_key_file": "../certs/annuaire.key",
+                        "sweep_seconds": 2, "first_retry_seconds": 2, "longest_retry_seconds": 10, "per_second": 50},
         # the professionals have keys: what is encrypted for them is opened; what they send stays as it is, until told otherwise
         "smime": {"enabled": True, "incoming": "open", "issuers": [ORGANISATIONS_NAME], "keys_folder": "../certs"},
     }

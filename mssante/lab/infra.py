@@ -1,4 +1,4 @@
-"""The shared services of a lab, in one process of their own: white list, CRL, OCSP, DNS and directory.
+"""The shared services of a lab, in one process of their own: white list, CRL, OCSP, DNS, directory, Pro Santé Connect.
 
 `python -m mssante.lab.infra DIR` is started by the supervisor and stops on SIGTERM. It reads the lab's files once and
 the faults at each request. It logs names of services and statuses on standard output, never a query: queries carry
@@ -20,7 +20,9 @@ from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mssante.clock import Clock, SystemClock
+from mssante.directory.patch import PatchRefused
 from mssante.errors import InputFault
+from mssante.lab import annuaire_write
 from mssante.lab.annuaire import (
     RESOURCE_TYPES,
     build_extraction,
@@ -34,6 +36,7 @@ from mssante.lab.desks import Published, RevocationDesk, fault_file, load_author
 from mssante.lab.faults import Fault
 from mssante.lab.manifest import Lab
 from mssante.lab.plan import HOST, LIST_PATH, infra_ports
+from mssante.lab.psc import PscSite
 from mssante.lab.revocation import MAX_OCSP_REQUEST, Responder, answer_ocsp, delegated_responder
 from mssante.lab.zone import MAX_QUERY, Zone, answer_query, lab_zone
 
@@ -146,7 +149,8 @@ class DirectorySite:
         now = clock.now()
         self._archive = build_extraction(accounts, now)
         self._stem = extraction_stem(now)
-        self._resources = fhir_resources(accounts)
+        self._folder = lab.folder
+        self._resources = annuaire_write.load(lab.folder, fhir_resources(accounts))
         self._base = lab.trust("directory_fhir")
         self._faults = fault_file(lab)
 
@@ -168,14 +172,28 @@ class DirectorySite:
             search = parse_search(fields)
         except InputFault as fault:
             return self._json(operation_outcome("invalid", fault.public), 400)
-        return self._json(search_bundle(kind, self._resources[kind], search, base_url=self._base))
+        listed = [annuaire_write.public_view(one) for one in self._resources[kind]]
+        return self._json(search_bundle(kind, listed, search, base_url=self._base))
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         """Give one resource by id."""
         for resource in self._resources.get(request.match_info["kind"], ()):
             if resource["id"] == request.match_info["id"]:
-                return self._json(resource)
+                return self._json(annuaire_write.public_view(resource))
         return self._json(operation_outcome("not-found", "Resource not found"), 404)
+
+    async def patch(self, request: web.Request) -> web.StreamResponse:
+        """Change entries of mailboxes (FHIR Patch, by id or by key)."""
+        asked = annuaire_write.PatchRequest(request.match_info["kind"], request.headers.get("ESANTE-API-KEY", ""),
+                                            request.match_info.get("id", ""), request.query.get("identifier", ""))
+        try:
+            changed = annuaire_write.patch(self._resources, asked, await request.json())
+        except PatchRefused as fault:
+            return self._json(operation_outcome(fault.code, fault.public), fault.status)
+        except ValueError:
+            return self._json(operation_outcome("structure", "The body is not JSON"), 400)
+        annuaire_write.save(self._folder, self._resources)
+        return self._json(changed)
 
     @staticmethod
     def _json(document: object, status: int = 200) -> web.Response:
@@ -192,6 +210,8 @@ class DirectorySite:
         application.router.add_get("/fhir/v2/{kind}", self.search)
         application.router.add_post("/fhir/v2/{kind}/_search", self.search)
         application.router.add_get("/fhir/v2/{kind}/{id}", self.read)
+        application.router.add_patch("/fhir/v2/{kind}", self.patch)
+        application.router.add_patch("/fhir/v2/{kind}/{id}", self.patch)
         return application
 
 
@@ -256,6 +276,7 @@ class Infra:
         await self._site(revocation.crl_application(), ports["crl"])
         await self._site(revocation.ocsp_application(), ports["ocsp"])
         await self._site(DirectorySite(self._lab, self._clock).application(), ports["directory"])
+        await self._site(PscSite(self._lab, self._clock).application(), ports["psc"], _list_tls(self._lab))
         zone = lab_zone(self._lab.base_port)
         loop = asyncio.get_running_loop()
         self._datagrams, _ = await loop.create_datagram_endpoint(

@@ -18,8 +18,10 @@ HIGHEST_OFFSET = 910
 SUFFIX = "mssante.test"  # RFC 6761 §6.2: `.test` never meets the real DNS
 CITIZEN_DOMAIN = f"patient.{SUFFIX}"
 
-INFRA_OFFSETS = {"whitelist": 10, "crl": 11, "ocsp": 12, "dns": 13, "directory": 14}
-DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics", "web")
+INFRA_OFFSETS = {"whitelist": 10, "crl": 11, "ocsp": 12, "dns": 13, "directory": 14, "psc": 15}
+PSC_REALM = "/auth/realms/esante-wallet"  # of the real one (spec §6.2)
+PSC_ADMITTED = ("lab-lps", "lab-webmail")  # clients of the provider whose tokens the operators take
+DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics", "web", "managesieve")
 
 LIST_SIGNER_CN = "Liste Blanche LAB"
 LIST_PATH = "/listeblanchemssante.xml"
@@ -162,6 +164,11 @@ def operator_plan(name: str) -> OperatorPlan:
 def infra_ports(base: int) -> dict[str, int]:
     """Give the port of each shared service by name."""
     return {name: base + offset for name, offset in INFRA_OFFSETS.items()}
+
+
+def psc_issuer(base: int) -> str:
+    """Give the issuer of a lab's Pro Santé Connect."""
+    return f"https://{HOST}:{infra_ports(base)['psc']}{PSC_REALM}"
 
 
 def all_ports(base: int) -> dict[str, int]:

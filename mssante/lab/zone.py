@@ -27,7 +27,7 @@ TTL = 5
 MAX_QUERY = 4096
 MAX_UDP = 1232  # what fits without fragments (RFC 9715 §3.1)
 _SRV_DOORS = {"_submission._tcp": "submission", "_submissions._tcp": "submissions", "_imap._tcp": "imap",
-              "_imaps._tcp": "imaps"}
+              "_imaps._tcp": "imaps", "_carddavs._tcp": "web"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ in `mssante.trust.decisions` in the same form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mssante.model.reply import Refuse, SmtpReply
 
 
@@ -32,6 +34,7 @@ TLS_TWICE = _reply(503, "5.5.1", "TLS est deja actif", "TLS-DEJA")
 TLS_NO_ARGUMENT = _reply(501, "5.5.4", "STARTTLS ne prend pas de parametre", "SMTP-SYNTAXE")
 NEED_AUTH = _reply(530, "5.7.0", "Authentification requise pour deposer un message", "AUTH-REQUISE")
 AUTH_FAILED = _reply(535, "5.7.8", "Identifiant ou mot de passe refuse", "AUTH-REFUSEE")
+AUTH_LATER = _reply(454, "4.7.0", "Trop d'essais, reessayez plus tard", "AUTH-PLUS-TARD")  # RFC 4954 par. 6
 AUTH_MECHANISM = _reply(504, "5.5.4", "Mecanisme non propose ; utilisez PLAIN ou LOGIN", "AUTH-MECANISME")
 AUTH_CANCELLED = _reply(501, "5.7.0", "Authentification abandonnee", "AUTH-ABANDON")
 AUTH_TWICE = _reply(503, "5.5.1", "Deja authentifie", "AUTH-DEJA")
@@ -80,6 +83,26 @@ def not_ours(address: str) -> Refuse:
     return Refuse(_reply(550, "5.7.1", text, "RELAIS-INTERDIT"), address)
 
 
+def recipient_unlisted(near: Sequence[str]) -> SmtpReply:
+    """Take a recipient that the directory does not publish, with the closest addresses that it does (spec §4.5)."""
+    return _reply(250, "2.1.5", "Destinataire admis ; annuaire : adresse non publiee" + _close_ones(near))
+
+
+def recipient_closed(day: str, by: str, near: Sequence[str]) -> SmtpReply:
+    """Take a recipient that was told to be closed. day: ISO date; by: who told it."""
+    return _reply(250, "2.1.5", f"Destinataire admis ; attention : boite dite fermee le {day} ({by})" + _close_ones(near))
+
+
+def not_in_directory(address: str, near: Sequence[str]) -> Refuse:
+    """Refuse a recipient that a fresh directory does not have (`directory.check = "strict"`, spec §4.5)."""
+    text = f"Adresse absente de l'Annuaire Sante{_close_ones(near)}. Verifiez-la ; votre operateur refuse les adresses absentes"
+    return Refuse(_reply(550, "5.1.1", text, "ANNUAIRE-ABSENT"), address)
+
+
+def _close_ones(near: Sequence[str]) -> str:
+    return f" ; proches : {', '.join(near)}" if near else ""
+
+
 def unknown_mailbox(address: str) -> Refuse:
     """Refuse a recipient whose domain is ours and whose mailbox does not exist."""
     return Refuse(_reply(550, "5.1.1", "Boite inconnue dans ce domaine : verifiez l'adresse", "BOITE-INCONNUE"), address)
@@ -115,6 +138,18 @@ def not_your_address(address: str) -> Refuse:
     """Refuse an envelope sender that is not a mailbox of the login."""
     text = "L'expediteur doit etre une boite de l'identifiant connecte"
     return Refuse(_reply(553, "5.7.1", text, "EXPEDITEUR-AUTRE"), address)
+
+
+def no_send_right(address: str) -> Refuse:
+    """Refuse an envelope sender that the login opens, but may not send for."""
+    text = "Cet identifiant n'a pas le droit d'envoyer au nom de cette boite"
+    return Refuse(_reply(553, "5.7.1", text, "ENVOI-NON-DELEGUE"), address)
+
+
+def sender_field_not_yours(found: str) -> Refuse:
+    """Refuse a Sender field that names somebody else than the login that sends for a box (RFC 5322 §3.6.2)."""
+    text = "L'en-tete Sender doit porter l'adresse de la personne connectee"
+    return Refuse(_reply(554, "5.7.1", text, "SENDER-AUTRE"), found)
 
 
 def from_not_sender(found: str) -> Refuse:

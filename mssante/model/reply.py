@@ -33,7 +33,9 @@ class SmtpReply:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """A decision that lets go on."""
+    """A decision that lets go on. reply: what to say instead of the usual words (a recipient, with advice)."""
+
+    reply: SmtpReply | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,17 @@ SMIME_CHECKED = Counter("mssante_smime_checked", "Messages looked at for S/MIME,
 SMIME_SEALED = Counter("mssante_smime_sealed", "Copies that left, by what was done and why not more", ["form", "reason"],
                        registry=REGISTRY)
 INDEX_LAG = Gauge("mssante_search_index_lag_messages", "Messages that the full-text index has not reached yet", registry=REGISTRY)
+DIRECTORY_ENTRIES = Gauge("mssante_directory_entries", "Entries of the mirror of the national directory", registry=REGISTRY)
+DIRECTORY_AGE = Gauge("mssante_directory_age_seconds", "Age of the extraction in force, -1 without one", registry=REGISTRY)
+DIRECTORY_ALARM = Gauge("mssante_directory_alarm", "1 when the extraction is refused, too old or missing", registry=REGISTRY)
+DIRECTORY_ADOPTIONS = Counter("mssante_directory_adoptions", "Looks at the extraction that were no rest, by result", ["result"],
+                              registry=REGISTRY)
+PUBLICATION_ROWS = Gauge("mssante_publication_entries", "Our directory entries by state", ["state"], registry=REGISTRY)
+DIRECTORY_ADVICE = Counter("mssante_directory_advice", "Addresses looked up while mail passes, by what the directory says",
+                           ["side", "state"], registry=REGISTRY)
+PUBLICATION_ANSWERS = Counter("mssante_publication_answers", "Answers of the directory to changes", ["result"], registry=REGISTRY)
+FILTERED = Counter("mssante_sieve_runs", "Runs of filters by result", ["result"], registry=REGISTRY)
+VACATIONS = Counter("mssante_vacation_replies", "Out-of-office answers by result", ["result"], registry=REGISTRY)
 EXPIRY = Gauge("mssante_expiry_seconds", "Seconds before the next end of its kind", ["what"], registry=REGISTRY)
 CERTIFICATE_DAYS = Gauge("mssante_certificate_days_left", "Days before our certificate expires", registry=REGISTRY)
 

@@ -3,6 +3,8 @@
 - An address that is in the cache is answered at once; the others by one read, shared by those who wait for it.
 - Entries live 30 s: a change made by another process (command line) is seen within that time; changes of this process
   call `forget`. Absent addresses are not kept.
+- An address may be an alias of a mailbox: it is answered with the mailbox, until the very instant at which the alias ends. With
+  plus-addressing (`sharing.plus_addressing`), `name+word` that is neither is answered as `name`.
 - The commit checks again that the folder exists: a stale entry cannot lose a message.
 - Mailboxes with a quota: what they hold is read with the entry, and what is delivered since is added in memory: a delivery costs
   no statement more. What others add or remove meanwhile (IMAP, another process) is seen with the next reading: a mailbox may be
@@ -13,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from datetime import datetime
 
 from mssante.clock import Clock
 from mssante.model.mailbox import Mailbox, Usage
+from mssante.services.delegations import DelegationBook
 from mssante.storage.interfaces import Stores, Tx
 
 KEEP_SECONDS = 30.0
@@ -31,11 +35,16 @@ class AddressBook:
         self._kept: OrderedDict[str, tuple[float, Mailbox]] = OrderedDict()
         self._used: dict[int, Usage] = {}  # by id, of kept mailboxes with a quota
         self._asking: dict[str, asyncio.Future[Mailbox | None]] = {}
+        self._ends: dict[str, datetime] = {}  # of kept addresses that are aliases with an end
+        self.delegations = DelegationBook(stores, clock)
+        self.plus_addressing = False
 
     def known(self, key: str) -> Mailbox | None:
         """Give the mailbox when the cache holds it fresh, else None (which says nothing about its existence)."""
         entry = self._kept.get(key)
         if entry is None or entry[0] < self._clock.monotonic():
+            return None
+        if self._ends and key in self._ends and self._ends[key] <= self._clock.now():
             return None
         return entry[1]
 
@@ -52,22 +61,45 @@ class AddressBook:
         return await asyncio.shield(asking)
 
     async def _ask(self, key: str) -> Mailbox | None:
-        def unit(tx: Tx) -> tuple[Mailbox | None, Usage | None]:
-            rows = self._stores.accounts.mailboxes_by_address(tx, [key])
-            box = rows[0] if rows else None
-            return box, self._stores.messages.usage(tx, box.id) if box is not None and box.limited else None
+        now = self._clock.now()
 
-        found, used = await self._stores.database.read(unit, quick=True)
+        def unit(tx: Tx) -> tuple[Mailbox | None, Usage | None, datetime | None]:
+            box, until = self._find(tx, key, now)
+            return box, self._stores.messages.usage(tx, box.id) if box is not None and box.limited else None, until
+
+        found, used, until = await self._stores.database.read(unit, quick=True)
+        self._ends.pop(key, None)
         if found is None:
+            self._kept.pop(key, None)  # an alias that is over must not come back from memory
             return None
+        if until is not None:
+            self._ends[key] = until
         self._kept[key] = (self._clock.monotonic() + KEEP_SECONDS, found)
         self._used.pop(found.id, None)
         if used is not None:
             self._used[found.id] = used
         if len(self._kept) > CAPACITY:
-            _, (_, oldest) = self._kept.popitem(last=False)
+            gone, (_, oldest) = self._kept.popitem(last=False)
             self._used.pop(oldest.id, None)
+            self._ends.pop(gone, None)
         return found
+
+    def _find(self, tx: Tx, key: str, now: datetime) -> tuple[Mailbox | None, datetime | None]:
+        """Give the mailbox of an address and the end of the alias that it is, if it is one: two statements, four at most.
+
+        A mailbox comes before an alias, an address as written before the one without its `+word`: never an alias of an alias.
+        """
+        local, _, domain = key.rpartition("@")
+        bare = f"{local.partition('+')[0]}@{domain}" if self.plus_addressing and "+" in local[1:] else key
+        for address in dict.fromkeys((key, bare)):
+            rows = self._stores.accounts.mailboxes_by_address(tx, [address])
+            if rows:
+                return rows[0], None
+            aliases = [one for one in self._stores.delegations.resolve(tx, [address]) if one.until is None or now < one.until]
+            if aliases:
+                boxes = self._stores.accounts.mailboxes_by_id(tx, [aliases[0].mailbox_id])
+                return (boxes[0] if boxes else None), aliases[0].until
+        return None, None
 
     # ------------------------------------------------------------ room
 
@@ -86,3 +118,5 @@ class AddressBook:
         """Drop the cache: provisioning changed."""
         self._kept.clear()
         self._used.clear()
+        self._ends.clear()
+        self.delegations.forget()

@@ -18,6 +18,8 @@ from mssante.model.address import parse_envelope_address
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType, Usage
 from mssante.services.accounts import Secrets, make_secrets
+from mssante.services.delegations import MemberSpec, apply_members, plan_members
+from mssante.services.shareddesk import SharedDesk
 from mssante.services.sharing import SharingDesk
 from mssante.storage.interfaces import Account, JournalRow, NewMailbox, QueueItem, Stores, Tx
 
@@ -44,6 +46,7 @@ class Admin:
         self._clock = clock
         self._hosted = hosted
         self.sharing = SharingDesk(stores, clock)
+        self.shared = SharedDesk(stores, clock, hosted)
 
     def _checked(self, address: str) -> str:
         try:
@@ -59,8 +62,12 @@ class Admin:
                 remedy=say("ajoutez-le à domains.toml ou corrigez l'adresse", "add it to domains.toml or mend the address"))
         return f"{found.local_part}@{found.ascii_domain}".lower()
 
-    async def create_mailboxes(self, specs: Sequence[MailboxSpec]) -> list[Mailbox]:
-        """Create mailboxes and their logins, all or none. Raises InputFault (`BAL-…`)."""
+    async def create_mailboxes(self, specs: Sequence[MailboxSpec], *, members: Sequence[MemberSpec] = (),
+                               by: str = "") -> list[Mailbox]:
+        """Create mailboxes and their logins, all or none, each opened to these members. by: who gives them, for the journal.
+
+        Raises InputFault (`BAL-…`, `COMPTE-INCONNU`, `DELEGATION-…`).
+        """
         addresses = [self._checked(spec.address) for spec in specs]
         now = self._clock.now()
         news = [NewMailbox(address, spec.type, now, MailboxState.ACTIVE, spec.holder_id, spec.display_name)
@@ -77,6 +84,8 @@ class Admin:
             self.stores.journal.append(tx, [JournalEvent(
                 JournalKind.MAILBOX_CHANGED, now, "", box.address, {"action": "created", "type": box.type.value})
                 for box in made])
+            for box in made if members else ():
+                apply_members(tx, self.stores, plan_members(tx, self.stores, box, members), by=by, now=now)
             return made
 
         try:

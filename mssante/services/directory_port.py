@@ -7,9 +7,10 @@ reconciliation. Never raises for a source that is down: what is known answers, w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
-from mssante.directory.values import DirectoryEntry, DirectoryQuery, Finding
+from mssante.directory.values import DirectoryEntry, DirectoryQuery, Finding, Source
 
 
 class DirectoryDesk(Protocol):
@@ -21,4 +22,37 @@ class DirectoryDesk(Protocol):
 
     async def search(self, query: DirectoryQuery) -> Sequence[DirectoryEntry]:
         """Give entries, best first, at most `query.limit` (1 to 200)."""
+        ...
+
+
+class RemoteAnswer(Protocol):
+    """What one remote source says of one address. at: when it said so, None when it never did; fresh: within its lifetime; no
+    entries with `at` set: the source does not have the address."""
+
+    @property
+    def source(self) -> Source:
+        """Which one."""
+        ...
+
+    @property
+    def entries(self) -> tuple[DirectoryEntry, ...]:
+        """Red-listed ones too, marked so."""
+        ...
+
+    @property
+    def at(self) -> datetime | None:
+        """When it answered."""
+        ...
+
+    @property
+    def fresh(self) -> bool:
+        """Young enough to count as absence when empty."""
+        ...
+
+
+class RemoteAsker(Protocol):
+    """Remote sources together (`services.directory_sources.RemoteSources`)."""
+
+    async def answers(self, address: str) -> Sequence[RemoteAnswer]:
+        """Give what each says of exactly this address. Never raises for one that is silent."""
         ...

@@ -3,6 +3,7 @@
 - Gathered for `GATHER_SECONDS` into one write: a burst of logins or refusals costs one turn of the writer, not one each.
 - Bounded: above `MAX_PENDING` events not yet on disk, further ones are counted and told in one log line, so that a peer
   that is refused a thousand times a second costs no memory.
+- Refused logins that pour in are counted by network, one event in ten seconds each (`refusedlogins`).
 - Citizen addresses are pseudonymised here, before anything is written.
 - Each refusal is also one log line and one count, with the rule, never with content.
 - The certificates of refused sessions and senders are kept once each, the 20 seen last (`peer_certificates`, no domain), for
@@ -23,6 +24,9 @@ from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.reply import Refuse
 from mssante.observability.metrics import HANDSHAKE_FAILURES, LOGINS, REFUSALS
 from mssante.services.privacy import Pseudonyms
+from mssante.services.refusedlogins import GATHER_SECONDS as REFUSED_SECONDS
+from mssante.services.refusedlogins import RefusedLogins
+from mssante.services.sasl import Caller
 from mssante.services.smtp_session import SmtpSessionState
 from mssante.storage.interfaces import Stores, Tx
 from mssante.storage.peercerts import INBOUND, KEPT, PeerCertificate
@@ -62,6 +66,8 @@ class Evidence:
         self._gathered: list[JournalEvent] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
+        self._refused = RefusedLogins()
+        self._refused_timer: asyncio.TimerHandle | None = None
         self._pending = 0  # events gathered or being written
         self._dropped = 0
         self._shown: dict[str, PeerCertificate] = {}  # of refused sessions, to be written with the next events
@@ -133,6 +139,7 @@ class Evidence:
 
     async def flush(self) -> None:
         """Wait for what was handed in (stop of the service, tests)."""
+        self._tell_refused()
         self._write_gathered()
         while self._writing:
             await asyncio.wait(set(self._writing))
@@ -172,5 +179,17 @@ class Evidence:
     def login(self, login: str, peer: str, protocol: str, *, accepted: bool) -> None:
         """Journal a login or its refusal."""
         LOGINS.labels(protocol, "accepted" if accepted else "refused").inc()
+        if not accepted and not self._refused.single(login, Caller(peer, protocol), self._clock.monotonic()):
+            if self._refused_timer is None:
+                self._refused_timer = asyncio.get_running_loop().call_later(REFUSED_SECONDS, self._tell_refused)
+            return
         kind = JournalKind.LOGIN if accepted else JournalKind.LOGIN_REFUSED
         self.write(self.event(kind, self.address(login), {"peer": peer, "protocol": protocol}))
+
+    def _tell_refused(self) -> None:
+        """Journal the refused logins that were counted."""
+        if self._refused_timer is not None:
+            self._refused_timer.cancel()
+            self._refused_timer = None
+        for network, payload in self._refused.take():
+            self.write(self.event(JournalKind.LOGIN_REFUSED, network, payload))

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from mssante.clock import Clock
 from mssante.services.doorbell import Doorbell
+from mssante.services.sentcopy import SentCopies
+from mssante.services.sharedbooks import SharedBooks
 from mssante.storage.interfaces import Acceptance, Accepted, Stores, Tx
 
 Group = tuple[Acceptance, ...]
@@ -35,7 +38,12 @@ class Mailroom:
     def __init__(self, stores: Stores, doorbell: Doorbell) -> None:
         self._stores = stores
         self._doorbell = doorbell
+        self.books = SharedBooks()  # what submission and IMAP both know of shared mailboxes
         self._relay: RelayIntake | None = None
+
+    def sent_copies(self, clock: Clock) -> SentCopies:
+        """Give what decides on the copies of sent mail."""
+        return SentCopies(self._stores, clock, self.books)
 
     def hand_to(self, relay: RelayIntake) -> None:
         """Give the relay: it hears of each committed message with queue rows."""

@@ -17,7 +17,7 @@ Called by `reception` and `submission`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -62,6 +62,7 @@ class Placement:
     boxes: tuple[int, ...]
     events: tuple[JournalEvent, ...] = ()
     originals: bool = False
+    errands: tuple[Callable[[], None], ...] = ()  # called once it is committed (`services.sieve`: answers, notices)
 
     @property
     def octets(self) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mssante.clock import Clock
@@ -28,11 +28,15 @@ from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.addressbook import AddressBook
+from mssante.services.advice import Advisor
+from mssante.services.directory_sources import LateCertificates
 from mssante.services.evidence import Evidence
+from mssante.services.exchangewatch import ExchangeWatch
 from mssante.services.mailroom import Mailroom
 from mssante.services.opening import Opening, Placement, acceptances, placed_plainly
 from mssante.services.reports import Reporter
 from mssante.services.sealing import Sealing
+from mssante.services.sieve import Filters
 from mssante.services.smtp_session import LocalTarget, MailTransaction, SmtpSessionState
 from mssante.services.staging import BodySink
 from mssante.services.truststate import TrustState
@@ -69,6 +73,10 @@ class AcceptContext:
     reporter: Reporter
     opening: Opening | None = None
     sealing: Sealing | None = None
+    filters: Filters | None = None  # set by its topic
+    advisor: Advisor | None = None  # set by its topic, when the directory is looked at (spec §4.5)
+    exchanges: ExchangeWatch | None = None
+    certificates: LateCertificates = field(default_factory=LateCertificates)
 
 
 def mailbox_decision(mailbox: Mailbox | None, address: str) -> Decision:
@@ -97,20 +105,26 @@ def nobody_has_room(context: AcceptContext, transaction: MailTransaction, octets
     return replies.full_mailbox(str(local[0].recipient.address), permanent=context.settings.full_is_final)
 
 
-async def place(context: AcceptContext, message: NewMessage, targets: Sequence[LocalTarget]) -> tuple[Placement, ...]:
-    """Give what is filed for local recipients: the message, and what S/MIME makes of it when it is on."""
-    if context.opening is None:
-        return placed_plainly(message, targets)
-    return await context.opening.place(message, targets)
+async def place(context: AcceptContext, message: NewMessage, targets: Sequence[LocalTarget],
+                sender: MailAddress | None) -> tuple[Placement, ...]:
+    """Give what is filed for local recipients: the message, what S/MIME makes of it, where their filters put it."""
+    placements = placed_plainly(message, targets) if context.opening is None else await context.opening.place(message, targets)
+    if context.filters is None or not placements:
+        return placements
+    return await context.filters.apply(message, targets, placements, str(sender or ""))
 
 
 async def placed(context: AcceptContext, placements: Sequence[Placement], results: Sequence[Accepted]) -> None:
     """After the commit, before the reply: see to what could not be filed, count what was. results: of each placement."""
     if context.opening is not None:
         await context.opening.keep_originals(placements, results, context.mailroom)
+    if context.filters is not None:
+        await context.filters.rescue(placements, results)
     for one in placements:
         for box in one.boxes:
             context.addresses.filed(box, one.octets)
+        for errand in one.errands:
+            errand()
 
 
 class Reception:
@@ -182,11 +196,11 @@ class Reception:
         transaction = state.transaction
         if isinstance(decision, Refuse) or mailbox is None or transaction is None:
             return decision
-        if recipient.address.key not in transaction.seen:  # the same mailbox twice is filed once
+        if mailbox.address not in transaction.seen:  # the same mailbox twice, maybe by an alias, is filed once
             decision = room_decision(self._context, transaction, mailbox, str(recipient.address))
             if isinstance(decision, Refuse):
                 return decision
-            transaction.seen.add(recipient.address.key)
+            transaction.seen.add(mailbox.address)
             transaction.local.append(LocalTarget(recipient, mailbox))
         return decision
 
@@ -209,11 +223,15 @@ class Reception:
         full = nobody_has_room(context, transaction, len(message.prefix) + body.size)
         if full is not None:
             return self._refused(state, full)
+        if context.advisor is not None and (word := await context.advisor.sender(transaction.sender)):
+            transaction.directory.append(word)
         event = self._received_event(state, transaction, body, now)
-        placements = await place(context, message, transaction.local)
+        placements = await place(context, message, transaction.local, transaction.sender)
         results = await context.mailroom.accept((*acceptances(message, placements, None, (event,)),
                                                  *context.reporter.success_reports(transaction, message, now)))
         await placed(context, placements, results[:len(placements)])
+        if context.exchanges is not None and transaction.sender is not None:
+            context.exchanges.received([target.mailbox.id for target in transaction.local], transaction.sender.key)
         _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 
@@ -253,6 +271,8 @@ class Reception:
             "list": self._context.trust.list_date(),
             "list_at": self._context.trust.list_instant(),
         }
+        if transaction.directory:
+            payload["directory"] = transaction.directory[0]
         return JournalEvent(JournalKind.RECEIVED, now, transaction.trace_id, public_sender, payload)
 
     def _refused(self, state: SmtpSessionState, refusal: Refuse) -> SmtpReply:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from mssante.errors import MssFault
+from mssante.lang import say
 from mssante.protocol.sasl.base import (
     Answer,
     Challenge,
@@ -31,31 +33,53 @@ from mssante.storage.interfaces import Account
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is at the other end. peer: `address:port`; protocol: `imap` or `submission`."""
+    """Who is at the other end. peer: `address:port`; protocol: `imap`, `submission`, `managesieve`, `ldap`, `carddav`, `web`…"""
 
     peer: str
     protocol: str
 
 
+class TryLater(MssFault):
+    """The login was not checked: too much guessing around it. Says nothing about login or password."""
+
+    kind = "peer"
+    temporary = True
+
+    def __init__(self) -> None:
+        super().__init__(say("trop d'essais, reessayez plus tard", "too many tries, try again later"), rule="COMPTE-PLUS-TARD",
+                         remedy=say("patientez quelques minutes", "wait some minutes"))
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The login is good."""
+    """The login is good. seconds: how long an IMAP session may last, 0 for no end of its own."""
 
     account: Account
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The login is not. code: RFC 5530 response code."""
+    """The login is not. code: RFC 5530 response code; `UNAVAILABLE`: it was not checked, for too many tries."""
 
     code: str = "AUTHENTICATIONFAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """What a good token opens. login: whose account; mailbox_id: the box opened first, 0 for the login's own; seconds: see
+    `Accepted`."""
+
+    login: str
+    mailbox_id: int = 0
+    seconds: float = 0.0
 
 
 class TokenChecker(Protocol):
     """Checks bearer tokens against whoever issues them."""
 
-    async def check(self, claim: TokenClaim, caller: Caller) -> str | TokenRefusal:
-        """Give the login that the token stands for, or why it is refused."""
+    async def check(self, claim: TokenClaim, caller: Caller) -> str | TokenGrant | TokenRefusal:
+        """Give the login that the token stands for, or why it is refused. A grant answers for the name claimed, too."""
         ...
 
 
@@ -63,11 +87,11 @@ class LoginDesk(Protocol):
     """What claims are checked with. Methods that refuse take their time after failures."""
 
     async def authenticate(self, login: str, password: str, peer: str, protocol: str = "imap") -> Account | None:
-        """Check a password: give the account, or None when refused. peer: `address:port`."""
+        """Check a password: give the account, or None when refused. peer: `address:port`. Raises TryLater: not checked."""
         ...
 
     async def verifier(self, login: str, caller: Caller) -> Verifier:
-        """Give the SCRAM verifier of a login; one that fits no password when there is none."""
+        """Give the SCRAM verifier of a login; one that fits no password when there is none. Raises TryLater."""
         ...
 
     async def proved(self, login: str, caller: Caller, *, verifier: str = "") -> Account | None:
@@ -78,8 +102,8 @@ class LoginDesk(Protocol):
         """A proof was wrong: count it as a failed login."""
         ...
 
-    async def token(self, claim: TokenClaim, caller: Caller) -> Account | TokenRefusal:
-        """Check a bearer token."""
+    async def token(self, claim: TokenClaim, caller: Caller) -> Account | Accepted | TokenRefusal:
+        """Check a bearer token. Accepted: for the name that it claims, whatever that is."""
         ...
 
 
@@ -88,6 +112,13 @@ Step = Challenge | Failure | Accepted | Refused
 
 async def follow(desk: LoginDesk, exchange: Exchange, answer: Answer, caller: Caller) -> Step:
     """Go on from an answer of an exchange to what the client is told next. Raises what the desk's storage raises."""
+    try:
+        return await _follow(desk, exchange, answer, caller)
+    except TryLater:
+        return Refused("UNAVAILABLE")
+
+
+async def _follow(desk: LoginDesk, exchange: Exchange, answer: Answer, caller: Caller) -> Step:
     while True:
         match answer:
             case Challenge() | Failure():
@@ -99,11 +130,14 @@ async def follow(desk: LoginDesk, exchange: Exchange, answer: Answer, caller: Ca
                 return _for(account, authzid)
             case Proved(authzid, authcid, verifier):
                 return _for(await desk.proved(authcid, caller, verifier=verifier), authzid)
-            case Disproved(authcid):
-                await desk.disproved(authcid, caller)
+            case Disproved(authcid, guess):
+                if guess:
+                    await desk.disproved(authcid, caller)
                 return Refused()
             case TokenClaim():
                 found = await desk.token(answer, caller)
+                if isinstance(found, Accepted):
+                    return found
                 if isinstance(found, Account):
                     return _for(found, answer.authzid)
                 answer = cast(TokenExchange, exchange).refuse(found)

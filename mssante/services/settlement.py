@@ -24,6 +24,7 @@ from mssante.protocol.reports.dsn import DsnAction, DsnRecipient
 from mssante.routing.schedule import Expired, RetryPolicy, next_attempt, notice_due
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
+from mssante.services.exchangewatch import ExchangeWatch
 from mssante.services.holdgate import HoldGate, NoHolds
 from mssante.services.mailroom import Mailroom
 from mssante.services.ports import RelayResult
@@ -49,6 +50,7 @@ class SettlementContext:
     evidence: Evidence
     hosted: frozenset[str]
     gate: HoldGate = field(default_factory=NoHolds)
+    exchanges: ExchangeWatch | None = None
 
 
 class Settler:
@@ -74,6 +76,8 @@ class Settler:
         accepted = await context.stores.database.write_many(context.stores.queue.settle, batch)
         for verdict in verdicts:
             RELAYED.labels(verdict.state).inc()
+            if context.exchanges is not None:
+                context.exchanges.settled(verdict.item.recipient.address, verdict.outcome)
         context.mailroom.announce(reports, accepted)
 
     def _verdict(self, job: Job, index: int, result: RelayResult, now: datetime) -> Verdict:

@@ -1,6 +1,7 @@
 """Sharing of folders, one path for IMAP (SETACL, DELETEACL) and for the command line: who may do what, whose `\\Seen` it is.
 
-- Owners keep all rights and delegates all but `a`; positive rights go to logins that exist and to `anyone`.
+- Owners keep all rights, delegates all but `a` while their delegation runs (`lr` when they only read).
+- Positive rights go to logins that exist and to `anyone`.
 - Every change writes its journal event in the same transaction: identifiers and numbers of folders, never a name of a folder.
 - A running server takes up a change of the command line within seconds (rights) or at the next opening of the folder (`\\Seen`).
 Called by `services/imap/acl.py` and `cli/sharing.py`.
@@ -45,7 +46,7 @@ def lasting_rights(holders: Sequence[Holder], identifier: str) -> str:
     """Give the rights that an identifier has whatever the rows say."""
     for holder in holders:
         if holder.login == identifier:
-            return letters.ALL if holder.owner else letters.DELEGATED
+            return holder.rights
     return ""
 
 
@@ -54,7 +55,7 @@ def change_tx(tx: Tx, stores: Stores, change: RightChange, *, by: str, now: date
 
     Raises ValueError (ASCII text) when it may not be, LookupError when the folder is gone.
     """
-    holders = stores.rights.holders(tx, change.mailbox_id)
+    holders = stores.rights.holders(tx, change.mailbox_id, now)
     held = dict(stores.rights.of_folder(tx, change.folder_id)).get(change.identifier, "")
     bare = change.identifier.removeprefix("-")
     lasting = lasting_rights(holders, bare)

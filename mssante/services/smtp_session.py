@@ -49,6 +49,12 @@ class MailTransaction:
     local: list[LocalTarget] = field(default_factory=list)
     remote: list[RemoteTarget] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    directory: list[str] = field(default_factory=list)  # what the directory says of each recipient elsewhere, for the journal
+    box: Mailbox | None = None  # ours that the sender is, on the doors of users
+
+    def behalf(self, account: Account | None) -> bool:
+        """Tell if the login sends in the name of a box that is not its own."""
+        return account is not None and self.box is not None and account.mailbox_ids[:1] != (self.box.id,)
 
     @property
     def recipient_count(self) -> int:

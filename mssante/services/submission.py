@@ -1,4 +1,5 @@
-"""Mail from our own users: login = envelope sender = From; recipients inside the trust space only (ARCHITECTURE §4b, c).
+"""Mail from our own users: envelope sender = From = a box that the login may send for; recipients inside the trust space only
+(ARCHITECTURE §4b, c).
 
 - A recipient outside the trust space is refused at RCPT with words that the user's client shows: why, and what to do.
 - A citizen address must hold a valid INS matricule before anything is queued (spec §9): a local error is friendlier than
@@ -17,7 +18,7 @@ import structlog
 
 from mssante.documents.ins import ins_key_ok, ins_syntax_ok
 from mssante.model import replies
-from mssante.model.address import MailAddress
+from mssante.model.delegation import Right
 from mssante.model.envelope import Recipient
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
@@ -28,13 +29,15 @@ from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_li
 from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.accounts import Accounts
+from mssante.services.advice import Advisor
 from mssante.services.opening import Placement, acceptances
 from mssante.services.reception import AcceptContext, mailbox_decision, nobody_has_room, place, placed, room_decision
 from mssante.services.sasl import Accepted, Caller, Refused, follow
 from mssante.services.sealing import Copy, SealPlan
+from mssante.services.sentcopy import Outbound, SentCopy
 from mssante.services.smtp_session import LocalTarget, MailTransaction, RemoteTarget, SmtpSessionState
 from mssante.services.staging import BodySink
-from mssante.storage.interfaces import Acceptance, QueueEntry, QueueRecipient
+from mssante.storage.interfaces import Acceptance, Account, QueueEntry, QueueRecipient
 
 log = structlog.get_logger("submission")
 _RECEIVED = RECEIVED.labels("submission")
@@ -59,6 +62,7 @@ class Submission:
         self._context = context
         self._accounts = accounts
         self._settings = settings
+        self._sent = context.mailroom.sent_copies(context.clock)
 
     def secured(self, state: SmtpSessionState) -> None:
         """Nothing to prove by certificate here: the password does."""
@@ -70,6 +74,8 @@ class Submission:
             case Accepted(account):
                 state.account = account
                 return replies.AUTH_OK
+            case Refused("UNAVAILABLE"):
+                return replies.AUTH_LATER
             case Refused():
                 return replies.AUTH_FAILED
             case _:
@@ -83,17 +89,34 @@ class Submission:
             return Refuse(replies.NO_SPACE)
         known = self._context.addresses.known(transaction.sender.key)
         if known is not None:
-            return self._own(state, transaction.sender, known)
-        return self._find_own(state, transaction.sender)
+            return self._box(state, transaction, known)
+        return self._find_box(state, transaction, transaction.sender.key)
 
-    async def _find_own(self, state: SmtpSessionState, sender: MailAddress) -> Decision:
-        return self._own(state, sender, await self._context.addresses.find(sender.key))
+    async def _find_box(self, state: SmtpSessionState, transaction: MailTransaction, key: str) -> Decision:
+        decision = self._box(state, transaction, await self._context.addresses.find(key))
+        return decision if isinstance(decision, Allow | Refuse) else await decision
 
-    def _own(self, state: SmtpSessionState, sender: MailAddress, mailbox: Mailbox | None) -> Decision:
+    def _box(self, state: SmtpSessionState, transaction: MailTransaction, mailbox: Mailbox | None,
+             ) -> Decision | Awaitable[Decision]:
+        """The sender must be the login's own mailbox, or one for which it may send now (services/delegations.py)."""
         account = state.account
-        if account is None or mailbox is None or mailbox.id not in account.mailbox_ids:
-            return replies.not_your_address(str(sender))
-        return mailbox_decision(mailbox, str(sender))
+        if account is None or mailbox is None:
+            return replies.not_your_address(str(transaction.sender))
+        transaction.box = mailbox
+        if account.mailbox_ids[:1] == (mailbox.id,):
+            return mailbox_decision(mailbox, str(transaction.sender))
+        return self._delegated(account, transaction, mailbox)
+
+    async def _delegated(self, account: Account, transaction: MailTransaction, mailbox: Mailbox) -> Decision:
+        refusal = await self._not_delegated(account, mailbox, str(transaction.sender))
+        return refusal if refusal is not None else mailbox_decision(mailbox, str(transaction.sender))
+
+    async def _not_delegated(self, account: Account, mailbox: Mailbox, sender: str) -> Refuse | None:
+        """Give why a login may not send for a box of others now, None when it may."""
+        held = await self._context.addresses.delegations.of(account.id, mailbox.id)
+        if held is None:
+            return replies.not_your_address(sender)
+        return None if held.own or Right.SEND in held.rights else replies.no_send_right(sender)
 
     def add_recipient(self, state: SmtpSessionState, recipient: Recipient) -> Decision | Awaitable[Decision]:
         """Resolve: ours, citizen, another operator, or outside."""
@@ -115,6 +138,22 @@ class Submission:
         limit = self._settings.size_limits.get(address.domain, 0)
         if limit and transaction.declared_size > limit:
             return Refuse(replies.too_big(limit))
+        advisor = self._context.advisor
+        if advisor is not None and advisor.concerns(address):
+            return self._advised(advisor, transaction, recipient)
+        return self._take_remote(transaction, recipient)
+
+    async def _advised(self, advisor: Advisor, transaction: MailTransaction, recipient: Recipient) -> Decision:
+        """Ask the directory what it knows of a recipient elsewhere (spec §4.5); strict alone refuses."""
+        advice = await advisor.recipient(recipient.address)
+        if isinstance(advice.decision, Refuse):
+            return advice.decision
+        transaction.directory.append(advice.word)
+        self._take_remote(transaction, recipient)
+        return advice.decision
+
+    def _take_remote(self, transaction: MailTransaction, recipient: Recipient) -> Decision:
+        address = recipient.address
         if address.key not in transaction.seen:
             transaction.seen.add(address.key)
             transaction.remote.append(RemoteTarget(recipient, address.domain))
@@ -129,11 +168,11 @@ class Submission:
     async def _add_local(self, transaction: MailTransaction, recipient: Recipient) -> Decision:
         mailbox = await self._context.addresses.find(recipient.address.key)
         decision = mailbox_decision(mailbox, str(recipient.address))
-        if isinstance(decision, Allow) and mailbox is not None and recipient.address.key not in transaction.seen:
+        if isinstance(decision, Allow) and mailbox is not None and mailbox.address not in transaction.seen:  # by an alias too
             decision = room_decision(self._context, transaction, mailbox, str(recipient.address))
             if isinstance(decision, Refuse):
                 return decision
-            transaction.seen.add(recipient.address.key)
+            transaction.seen.add(mailbox.address)
             transaction.local.append(LocalTarget(recipient, mailbox))
         return decision
 
@@ -158,8 +197,17 @@ class Submission:
         refusal = self._content_refusal(transaction, body, facts)
         if refusal is not None:
             return self._refused(state, refusal)
+        sent = await self._sent_copy(state, transaction)
+        if isinstance(sent, Refuse):
+            return self._refused(state, sent)
         now = context.clock.now()
-        missing = self._missing_headers(transaction, body, facts, now)
+        head = self._head(body, facts)
+        missing = self._missing_headers(transaction, head, now)
+        if sent is not None and transaction.behalf(state.account):
+            sender = self._sent.sender_line(sent, box=transaction.box, head=head)
+            if isinstance(sender, Refuse):
+                return self._refused(state, sender)
+            missing = sender + missing
         if missing:  # what a reader gets has them: so must the envelope kept beside it
             facts = await self._scan_again(body, missing)
         message = NewMessage(body, self._received(transaction, now) + missing, facts, transaction.trace_id, now)
@@ -170,7 +218,10 @@ class Submission:
         if full is not None:
             return self._refused(state, full)
         reports = await self._success_reports(transaction, message, now)
-        await self._commit(transaction, copies, self._event(state, transaction, body, now), reports)
+        await self._commit(transaction, copies, self._event(state, transaction, body, now), reports,
+                           sent=None if sent is None else Outbound(sent, message))
+        if context.exchanges is not None and transaction.box is not None:
+            context.exchanges.sent(transaction.box.id, [target.recipient.address.key for target in transaction.remote])
         _RECEIVED.inc()
         return replies.accepted(transaction.trace_id)
 
@@ -194,18 +245,32 @@ class Submission:
                     return refusal
         return copies
 
+    async def _sent_copy(self, state: SmtpSessionState, transaction: MailTransaction) -> SentCopy | Refuse | None:
+        """Say where the copy of sent mail goes, None for nowhere; a right taken away since MAIL refuses the message."""
+        account, box = state.account, transaction.box
+        if account is None or box is None:
+            return Refuse(replies.BAD_SEQUENCE)
+        behalf = transaction.behalf(account)
+        if behalf and (refusal := await self._not_delegated(account, box, str(transaction.sender))) is not None:
+            return refusal
+        return await self._sent.plan(account, box) if self._sent.wanted(own=not behalf) else None
+
     async def _commit(self, transaction: MailTransaction, copies: Sequence[Copy], event: JournalEvent,
-                      reports: tuple[Acceptance, ...]) -> None:
-        """Commit all copies and reports together."""
+                      reports: tuple[Acceptance, ...], *, sent: Outbound | None = None) -> None:
+        """Commit all copies and reports together, with the copy of sent mail."""
         group: list[Acceptance] = []
         places: list[tuple[tuple[Placement, ...], int]] = []  # with where the results of each begin
         for one in copies:
-            placements = await place(self._context, one.message, one.local)
+            placements = await place(self._context, one.message, one.local, transaction.sender)
             events = (*(() if group else (event,)), *((one.event,) if one.event is not None else ()))
             entry = self._queue_entry(transaction, one.remote, one.message.received_at)
             group += acceptances(one.message, placements, entry, events)
             places.append((placements, len(group) - len(placements)))
+        if sent is not None:
+            group = self._sent.added(sent, group)
         results = await self._context.mailroom.accept((*group, *reports))
+        if sent is not None:
+            self._sent.filed(sent, group, results)
         for placements, start in places:
             await placed(self._context, placements, results[start:start + len(placements)])
 
@@ -243,11 +308,14 @@ class Submission:
         hostname = self._context.settings.hostname
         return received_line(ReceivedFrom("client", "", hostname, "ESMTPSA", transaction.trace_id, now))
 
-    def _missing_headers(self, transaction: MailTransaction, body: StagedBody, facts: MessageFacts, now: datetime) -> bytes:
+    def _head(self, body: StagedBody, facts: MessageFacts) -> bytes:
+        """Give the header, as far as it is read."""
+        size = min(facts.header_size, MAX_HEAD)
+        return body.inline[:size] if body.inline is not None else self._context.blobs.read(body.blob or "", 0, size)
+
+    def _missing_headers(self, transaction: MailTransaction, head: bytes, now: datetime) -> bytes:
         """Give the Date and Message-ID lines that the message lacks (RFC 6409 §8)."""
         domain = transaction.sender.domain if transaction.sender else self._context.settings.hostname
-        size = min(facts.header_size, MAX_HEAD)
-        head = body.inline[:size] if body.inline is not None else self._context.blobs.read(body.blob or "", 0, size)
         return add_missing(head, date=now, domain=domain, trace_id=transaction.trace_id)
 
     async def _scan_again(self, body: StagedBody, prefix: bytes) -> MessageFacts:
@@ -277,10 +345,14 @@ class Submission:
             "size": body.size,
             "sha256": body.sha256,
             "login": state.account.login if state.account else "",
+            "behalf": transaction.behalf(state.account),
             "list": self._context.trust.list_date(),
             "list_at": self._context.trust.list_instant(),
         }
-        return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, str(transaction.sender), payload)
+        if transaction.directory:
+            payload["directory"] = " ".join(transaction.directory)
+        subject = transaction.box.address if transaction.box is not None else str(transaction.sender)  # an alias is its box
+        return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, subject, payload)
 
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
         """Journal a refusal."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from mssante.model.headers import HeaderBlock, IndexedHeaders
 from mssante.model.journal import JournalEvent
-from mssante.model.mailbox import Folder, Mailbox, MailboxState, MailboxType, Usage
+from mssante.model.mailbox import Folder, Usage
 from mssante.model.message import FolderChanges, FolderRow, StoredMessage
 from mssante.storage.acceptance import Acceptance as Acceptance
 from mssante.storage.acceptance import Accepted as Accepted
@@ -25,14 +25,24 @@ from mssante.storage.acceptance import Filed as Filed
 from mssante.storage.acceptance import Filing as Filing
 from mssante.storage.acceptance import QueueEntry as QueueEntry
 from mssante.storage.acceptance import QueueRecipient as QueueRecipient
+from mssante.storage.accounts import Account as Account
+from mssante.storage.accounts import AccountStore as AccountStore
+from mssante.storage.accounts import NewMailbox as NewMailbox
 from mssante.storage.annotations import AnnotationStore as AnnotationStore
 from mssante.storage.annotations import FolderAnnotation as FolderAnnotation
 from mssante.storage.annotations import Place as Place
+from mssante.storage.apitokens import ApiTokenStore as ApiTokenStore
+from mssante.storage.credentials import CredentialStore as CredentialStore
+from mssante.storage.delegations import DelegationStore as DelegationStore
+from mssante.storage.exchanges import ExchangeStore as ExchangeStore
+from mssante.storage.filters import FilterStore as FilterStore
 from mssante.storage.holds import HoldStore as HoldStore
+from mssante.storage.identities import IdentityStore as IdentityStore
 from mssante.storage.imports import ImportedCopy as ImportedCopy
 from mssante.storage.imports import ImportStore as ImportStore
 from mssante.storage.peercerts import PeerCertificate as PeerCertificate
 from mssante.storage.peercerts import PeerCertificateStore as PeerCertificateStore
+from mssante.storage.publication import PublicationStore as PublicationStore
 from mssante.storage.records import JournalRow as JournalRow
 from mssante.storage.records import JournalStore as JournalStore
 from mssante.storage.records import TrustStore as TrustStore
@@ -377,84 +387,6 @@ class Claim:
     lease_until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A login. mailbox_ids: mailboxes it may open and send as, the first is its own; scram: its verifier (RFC 5803), or empty."""
-
-    id: int
-    login: str
-    secret_hash: str
-    enabled: bool
-    mailbox_ids: tuple[int, ...] = ()
-    scram: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NewMailbox:
-    """A mailbox to create with INBOX, Drafts, Sent, Trash, Junk, Archive."""
-
-    address: str
-    type: MailboxType
-    now: datetime
-    state: MailboxState = MailboxState.ACTIVE
-    holder_id: str = ""
-    display_name: str = ""
-    quota_bytes: int = 0
-
-
-class AccountStore(Protocol):
-    """Logins and mailboxes: the local provisioning base."""
-
-    def create_mailboxes(self, tx: Tx, mailboxes: Sequence[NewMailbox]) -> list[Mailbox]:
-        """Create mailboxes (set-based). Raises ValueError naming the first address that exists."""
-        ...
-
-    def mailboxes_by_address(self, tx: Tx, addresses: Sequence[str]) -> list[Mailbox]:
-        """Look mailboxes up by key (lower-case address)."""
-        ...
-
-    def mailboxes_by_id(self, tx: Tx, ids: Sequence[int]) -> list[Mailbox]:
-        """Look mailboxes up by row id."""
-        ...
-
-    def list_mailboxes(self, tx: Tx, *, limit: int = 1000, after: str = "") -> list[Mailbox]:
-        """Give mailboxes ordered by address."""
-        ...
-
-    def set_mailbox_state(self, tx: Tx, address: str, state: MailboxState) -> bool:
-        """Change the state; give False when there is no such mailbox."""
-        ...
-
-    def set_quota(self, tx: Tx, address: str, *, octets: int, messages: int) -> bool:
-        """Set both quotas, 0 for none; give False when there is no such mailbox."""
-        ...
-
-    def create_accounts(self, tx: Tx, accounts: Sequence[tuple[str, str, tuple[int, ...]]],
-                        scram: Mapping[str, str] | None = None) -> list[Account]:
-        """Create (login, secret hash, mailbox ids). scram: verifiers by lower-case login.
-
-        Raises ValueError naming the first login that exists.
-        """
-        ...
-
-    def account_by_login(self, tx: Tx, login: str) -> Account | None:
-        """Look a login up (lower-case)."""
-        ...
-
-    def list_accounts(self, tx: Tx) -> list[Account]:
-        """Give accounts ordered by login."""
-        ...
-
-    def update_account(self, tx: Tx, login: str, *, secret_hash: str | None = None,
-                       enabled: bool | None = None, scram: str = "") -> bool:
-        """Change secret or state; give False when there is no such login. scram: verifier of the new secret, empty for none."""
-        ...
-
-    def delete_account(self, tx: Tx, login: str) -> bool:
-        """Remove a login (its mailboxes stay)."""
-        ...
-
-
 @dataclass(slots=True)
 class Stores:
     """All of storage, built by `app.py`."""
@@ -474,6 +406,13 @@ class Stores:
     holds: HoldStore
     peer_certificates: PeerCertificateStore
     smime: SmimeStore
+    exchanges: ExchangeStore
+    delegations: DelegationStore
+    filters: FilterStore
+    publication: PublicationStore
+    api_tokens: ApiTokenStore
+    identities: IdentityStore
+    credentials: CredentialStore
     closers: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

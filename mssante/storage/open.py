@@ -12,26 +12,35 @@ from pathlib import Path
 
 from mssante.storage.blobs_file import FileBlobStore
 from mssante.storage.interfaces import Stores, TextIndex
+from mssante.storage.remotecache import AnswerCache
 from mssante.storage.sql.accounts import SqlAccountStore
 from mssante.storage.sql.annotations import SqlAnnotationStore
+from mssante.storage.sql.apitokens import SqlApiTokenStore
+from mssante.storage.sql.credentials import SqlCredentialStore
 from mssante.storage.sql.database import SqlDatabase
+from mssante.storage.sql.delegations import SqlDelegationStore
 from mssante.storage.sql.engine import engine_for
+from mssante.storage.sql.exchanges import SqlExchangeStore
 from mssante.storage.sql.feed import SqlFeedStore
+from mssante.storage.sql.filters import SqlFilterStore
 from mssante.storage.sql.folders import SqlFolderStore
 from mssante.storage.sql.holds import SqlHoldStore
+from mssante.storage.sql.identities import SqlIdentityStore
 from mssante.storage.sql.imports import SqlImportStore
 from mssante.storage.sql.journal import SqlJournalStore
 from mssante.storage.sql.messages import SqlMessageStore
 from mssante.storage.sql.peek import SchemaState, peek_sqlite
 from mssante.storage.sql.peercerts import SqlPeerCertificateStore
+from mssante.storage.sql.publication import SqlPublicationStore
 from mssante.storage.sql.queue import SqlQueueStore
+from mssante.storage.sql.remotecache import SqliteAnswerCache
 from mssante.storage.sql.rights import SqlRightStore
 from mssante.storage.sql.schema import HandleLock, prepare
 from mssante.storage.sql.smime import SqlSmimeStore
 from mssante.storage.sql.textindex import SqliteTextIndex
 from mssante.storage.sql.trust import SqlTrustStore
 
-__all__ = ["SchemaState", "StorageOptions", "open_stores", "open_text_index", "peek_sqlite"]
+__all__ = ["SchemaState", "StorageOptions", "open_answer_cache", "open_stores", "open_text_index", "peek_sqlite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,14 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
         queue=SqlQueueStore(journal), journal=journal, accounts=SqlAccountStore(), trust=SqlTrustStore(),
         imports=SqlImportStore(), rights=SqlRightStore(),
         annotations=SqlAnnotationStore(), feed=SqlFeedStore(), holds=SqlHoldStore(),
-        peer_certificates=SqlPeerCertificateStore(),
-        smime=SqlSmimeStore(), closers=[lock.close, database.close])
+        peer_certificates=SqlPeerCertificateStore(), identities=SqlIdentityStore(), credentials=SqlCredentialStore(),
+        smime=SqlSmimeStore(), exchanges=SqlExchangeStore(), delegations=SqlDelegationStore(), filters=SqlFilterStore(),
+        publication=SqlPublicationStore(), api_tokens=SqlApiTokenStore(), closers=[lock.close, database.close])
+
+
+def open_answer_cache(path: Path, most: int) -> AnswerCache:
+    """Give the cache of remote directory answers in a file of its own. Raises OperatorFault (`ANNUAIRE-CACHE`)."""
+    return SqliteAnswerCache(path, most)
 
 
 def open_text_index(folder: Path) -> TextIndex:

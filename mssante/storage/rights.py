@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from mssante.model.mailbox import Folder
@@ -16,12 +17,13 @@ from mssante.model.message import FolderRow
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A login that looks at other mailboxes. own: its first mailbox; delegated: the further ones that it opens."""
+    """A login that looks at other mailboxes. own: its first mailbox; delegated: those it opens; reading: it only reads."""
 
     account_id: int
     login: str
     own: int
     delegated: tuple[int, ...] = ()
+    reading: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An account that opens a mailbox. owner: it is its first mailbox."""
+    """An account that opens a mailbox. owner: it is its own; rights: letters that last as long as the delegation."""
 
     account_id: int
     login: str
     owner: bool
+    rights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ class RightStore(Protocol):
         """Remove every right of a login: who takes the name later must not find them."""
         ...
 
-    def holders(self, tx: Any, mailbox_id: int) -> list[Holder]:
-        """Give the accounts that open a mailbox, owners first, by login."""
+    def holders(self, tx: Any, mailbox_id: int, now: datetime | None = None) -> list[Holder]:
+        """Give the accounts that open or read a mailbox at an instant (None: whatever the dates), owners first, by login."""
         ...
 
     def follow(self, tx: Any, account_id: int, folder_id: int, on: bool) -> None:

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from mssante.services.apitokens import ApiTokens
+from mssante.topics.account import AccountTopic
+from mssante.topics.api import ApiTopic
 from mssante.topics.base import Ground, Topic
+from mssante.topics.directory import DirectoryTopic
+from mssante.topics.directory_use import DirectoryUseTopic
+from mssante.topics.discovery import DiscoveryTopic
+from mssante.topics.provisioning import ProvisioningTopic
+from mssante.topics.publication import PublicationTopic
+from mssante.topics.sharing import SharingTopic
+from mssante.topics.sieve import SieveTopic
 
 
 def topics(ground: Ground) -> list[Topic]:
     """Build every topic on a ground. Raises MssFault when one cannot stand on this configuration."""
-    return []
+    tokens = ApiTokens(ground.stores, ground.clock)
+    return [
+        DirectoryUseTopic(ground),  # before the desk, which asks its sources
+        DirectoryTopic(ground),
+        PublicationTopic(ground),
+        SharingTopic(ground),
+        ProvisioningTopic(ground),
+        AccountTopic(ground),
+        SieveTopic(ground),
+        ApiTopic(ground, tokens),
+        DiscoveryTopic(ground),
+    ]

@@ -19,6 +19,7 @@ from mssante.clock import Clock
 from mssante.config.model import Config
 from mssante.services.accounts import Accounts
 from mssante.services.directory_port import DirectoryDesk
+from mssante.services.directory_sources import RemoteSources
 from mssante.services.evidence import Evidence
 from mssante.services.reception import AcceptContext
 from mssante.services.relay import Relay
@@ -45,6 +46,7 @@ class Ground:
     tls_starttls: ssl.SSLContext
     secret: bytes
     directory: DirectoryDesk | None = None
+    remote: RemoteSources | None = None  # FHIR and LDAP, put there by the use of the directory
 
 
 class Topic:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from mssante.lang import say
 from mssante.trust.rules_mail import MAIL_ROWS
+from mssante.trust.rules_signin import SIGNIN_ROWS
 from mssante.trust.rules_state import STATE_ROWS
 from mssante.trust.rules_trust import TRUST_ROWS, Row
 
@@ -90,7 +91,7 @@ def _rule(row: Row) -> Rule:
     return Rule(identifier, Stage(stage), Who(who), (meaning_fr, meaning_en), (remedy_fr, remedy_en))
 
 
-RULES: tuple[Rule, ...] = tuple(_rule(row) for row in (*TRUST_ROWS, *STATE_ROWS, *MAIL_ROWS))
+RULES: tuple[Rule, ...] = tuple(_rule(row) for row in (*TRUST_ROWS, *STATE_ROWS, *SIGNIN_ROWS, *MAIL_ROWS))
 _BY_ID = MappingProxyType({rule.id: rule for rule in RULES})
 FAMILIES = frozenset(rule.family for rule in RULES)
 

@@ -248,4 +248,12 @@ STATE_ROWS: tuple[Row, ...] = (
      "See the list of holds."),
     ("RETENUE-INCONNUE", "admin", "us", "Pas de telle retenue.", "Voir la liste des retenues.", "No such hold.",
      "See the list of holds."),
+    ("ANNUAIRE-ABSENT", "recipient", "sender", "L'annuaire national n'a pas cette adresse, et l'opérateur la refuse (strict).",
+     "Prendre une des adresses proches, ou demander la sienne au correspondant.",
+     "The national directory does not have this address, and the operator refuses it (strict).",
+     "Take one of the close addresses, or ask the correspondent for theirs."),
+    ("ANNUAIRE-*", "admin", "us", "Une source distante de l'annuaire n'a pas donné de réponse utilisable ; le courrier passe.",
+     "mssante directory ask montre la cause : adresse, clé, ancres, limites de la source.",
+     "A remote source of the directory gave no usable answer; mail flows on.",
+     "mssante directory ask shows why: address, key, anchors, limits of the source."),
 )

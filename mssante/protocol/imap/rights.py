@@ -14,6 +14,7 @@ from mssante.model.message import Flags
 
 ALL = "lrswipkxtea"
 DELEGATED = "lrswipkxte"  # all but the administration of rights
+READING = "lr"  # of who reads a mailbox and changes nothing in it
 ANYONE = "anyone"
 MAX_IDENTIFIER = 256
 _VIRTUAL = {"c": "kx", "d": "te"}  # RFC 4314 §2.1.1

@@ -64,9 +64,10 @@ class Proved:
 
 @dataclass(frozen=True, slots=True)
 class Disproved:
-    """The proof is wrong: a failed login, to be counted as such."""
+    """The proof is wrong: a failed login. guess: to be counted as one; a token that ended is none (ECO.1.2.3)."""
 
     authcid: str
+    guess: bool = True
 
 
 @dataclass(frozen=True, slots=True)

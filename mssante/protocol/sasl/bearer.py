@@ -57,7 +57,7 @@ class BearerExchange:
     def respond(self, data: bytes) -> Answer:
         """Take the message, or the octet 1 that acknowledges a refusal."""
         if self._refused:
-            return Disproved(self._authcid)
+            return Disproved(self._authcid, guess=False)
         if len(data) > MAX_MESSAGE:
             return Failure(f"message longer than {MAX_MESSAGE} octets")
         claim = self._read_xoauth2(data) if self._xoauth2 else self._read(data)
@@ -85,8 +85,8 @@ class BearerExchange:
         return TokenClaim(name, bearer[1] if bearer else "", pairs.get("host", "")[:255], int(port))
 
     def refuse(self, refusal: TokenRefusal) -> Answer:
-        """Give the error as JSON (RFC 7628 §3.2.2; XOAUTH2 has the status of HTTP)."""
+        """Give the error as JSON (RFC 7628 §3.2.2; XOAUTH2 has the status of HTTP and nothing more, F6.7)."""
         self._refused = True
         told = {"status": "401" if self._xoauth2 else refusal.status, "schemes": "bearer" if self._xoauth2 else "",
-                "scope": refusal.scope, "openid-configuration": refusal.configuration}
+                "scope": refusal.scope, "openid-configuration": "" if self._xoauth2 else refusal.configuration}
         return Challenge(json.dumps({key: value for key, value in told.items() if value}).encode("ascii"))

@@ -66,10 +66,10 @@ async def _change(session: Session, name: str, identifier: str, given: tuple[str
 
 
 async def _read(session: Session, folder: Folder) -> _Acl:
-    stores = session.services.stores
+    stores, now = session.services.stores, session.services.clock.now()
 
     def unit(tx: Tx) -> _Acl:
-        return _Acl(stores.rights.holders(tx, folder.mailbox_id), stores.rights.of_folder(tx, folder.id))
+        return _Acl(stores.rights.holders(tx, folder.mailbox_id, now), stores.rights.of_folder(tx, folder.id))
 
     return await stores.database.read(unit)
 

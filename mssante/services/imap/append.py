@@ -33,6 +33,7 @@ from mssante.services.imap.landing import Landing
 from mssante.services.imap.messagelimit import whole
 from mssante.services.imap.quota import over_quota
 from mssante.services.imap.replace import Replaced, replaced_message, store_replacement
+from mssante.services.imap.sentcopy import filed_already, stored
 from mssante.services.imap.session import Answer, Session
 from mssante.services.staging import BodySink
 from mssante.storage.interfaces import Acceptance, Filing
@@ -250,11 +251,16 @@ async def _commit(session: Session, value: Append, upload: Upload | None) -> Ans
         return await store_replacement(session, items[0], upload.replaced, upload.folder,
                                        landing=upload.landing if upload.marked else None)
     services = session.services
+    held = await filed_already(session, upload.folder, items) if len(items) == 1 else 0
+    if held:
+        return Answer(completion=Completion(text="APPEND completed, the copy filed when it was sent stands",
+                                            code=encode.code_appenduid(upload.folder.uidvalidity, NumSet.of([held]))))
     results = await services.mailroom.accept(items)
     filed = [done for result in results for done in result.filed]
     if len(filed) != len(items):  # all go to one folder: it is gone, and none was filed
         services.registry.forget_folders(upload.folder.mailbox_id)
         raise CommandRefused("no such folder", code="TRYCREATE")
+    stored(session, items, results)
     if upload.marked:
         await upload.landing.mark(session, [filed[place].uid for place in upload.marked])
     if session.notices is not None:

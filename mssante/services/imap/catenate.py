@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from mssante.model.mailbox import Folder
 from mssante.model.message import StoredMessage
 from mssante.protocol.imap.appendvalues import AppendUrl
 from mssante.protocol.imap.faults import CommandRefused
 from mssante.protocol.imap.url import MessageUrl, bad_url_code, parse_url
 from mssante.protocol.imap.values import SectionText
 from mssante.services.imap.content import cut
+from mssante.services.imap.readings import note, opens, traced
 from mssante.services.imap.session import Session
 from mssante.storage.interfaces import Tx
 
@@ -31,15 +33,17 @@ async def octets_of(session: Session, urls: Sequence[AppendUrl]) -> AsyncIterato
     for start in range(0, len(urls), TOGETHER):
         together = urls[start:start + TOGETHER]
         targets = [await _target(session, url.url) for url in together]
-        for url, (_, target), content in zip(together, targets, await _read(session, targets), strict=True):
+        for url, (folder, target), content in zip(together, targets, await _read(session, targets), strict=True):
             if content is None:
                 raise _bad(url.url)
+            if opens([target.section]) and await traced(session, folder.mailbox_id):
+                note(session, folder.mailbox_id, [content.id])
             async for piece in _octets(session, url.url, target, content):
                 yield piece
 
 
-async def _target(session: Session, raw: bytes) -> tuple[int, MessageUrl]:
-    """Read a URL and find its folder: give the folder's id with it."""
+async def _target(session: Session, raw: bytes) -> tuple[Folder, MessageUrl]:
+    """Read a URL and find its folder: give the folder with it."""
     try:
         url = parse_url(raw, open_folder=session.folder.name if session.folder is not None else None)
         folder = await session.find(url.folder, needs="r")
@@ -47,21 +51,21 @@ async def _target(session: Session, raw: bytes) -> tuple[int, MessageUrl]:
         raise _bad(raw) from None
     if url.uidvalidity not in (0, folder.uidvalidity):
         raise _bad(raw)
-    return folder.id, url
+    return folder, url
 
 
-async def _read(session: Session, targets: Sequence[tuple[int, MessageUrl]]) -> list[StoredMessage | None]:
+async def _read(session: Session, targets: Sequence[tuple[Folder, MessageUrl]]) -> list[StoredMessage | None]:
     """Read the contents in one unit: two statements and one for each folder, whatever the number of URLs."""
     stores = session.services.stores
 
     def unit(tx: Tx) -> list[StoredMessage | None]:
         ids: dict[tuple[int, int], int] = {}
-        for folder_id in {folder_id for folder_id, _ in targets}:
-            uids = sorted({url.uid for other, url in targets if other == folder_id})
+        for folder_id in {folder.id for folder, _ in targets}:
+            uids = sorted({url.uid for other, url in targets if other.id == folder_id})
             ids.update({(folder_id, row.uid): row.message_id for row in stores.messages.rows(tx, folder_id, uids)})
         wanted = sorted(set(ids.values()))
         found = {content.id: content for content in stores.messages.contents(tx, wanted, with_body=True)} if wanted else {}
-        return [found.get(ids.get((folder_id, url.uid), 0)) for folder_id, url in targets]
+        return [found.get(ids.get((folder.id, url.uid), 0)) for folder, url in targets]
 
     return await stores.database.read(unit)
 

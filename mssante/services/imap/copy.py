@@ -19,6 +19,7 @@ from mssante.services.imap.flagging import settle
 from mssante.services.imap.landing import Landing
 from mssante.services.imap.messagelimit import bounded, stopped, whole
 from mssante.services.imap.quota import over_quota
+from mssante.services.imap.readings import note, traced
 from mssante.services.imap.selection import Picked, take
 from mssante.services.imap.session import Answer, Session
 from mssante.storage.interfaces import Tx
@@ -105,6 +106,9 @@ async def _run(session: Session, picked: Picked, target: Folder, *, move: bool) 
         session.services.registry.forget_folders(target.mailbox_id)
         raise CommandRefused("no such folder", code="TRYCREATE") from None
     session.services.registry.seen.note(target.id, landing.account_id, done.marked)
+    home = session.folder.mailbox_id if session.folder is not None else 0
+    if done.pairs and home != target.mailbox_id and await traced(session, home):  # it can be read elsewhere from now on
+        note(session, home, take(picked.table.message_ids, picked.rows))
     if move and done.pairs and source_id != target.id:
         await settle(session, done.source_modseq, expunged=[source for source, _ in done.pairs])
     if done.target is not None and done.pairs:

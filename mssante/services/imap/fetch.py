@@ -33,6 +33,7 @@ from mssante.services.imap.messagelimit import bounded, stopped, whole
 from mssante.services.imap.preview import column as preview_column
 from mssante.services.imap.preview import previews
 from mssante.services.imap.qresync import vanished_since
+from mssante.services.imap.readings import note, opens, traced
 from mssante.services.imap.selection import Picked, blocks, take
 from mssante.services.imap.session import Answer, BrokenLine, Session
 from mssante.services.imap.view import FolderView
@@ -93,9 +94,13 @@ class _Fetching:
         settings = self.session.services.settings
         done = 0
         if self.sections:
+            box = self.session.folder.mailbox_id if self.session.folder is not None else 0
+            told = opens(self.sections) and await traced(self.session, box)
             for part in _pieces(self.picked, settings.chunk_messages, settings.chunk_bytes):
                 self.session.progress(done, len(self.picked))
                 await self._find_previews(part)
+                if told:
+                    note(self.session, box, take(part.table.message_ids, part.rows))
                 async for data in self._contents(part):
                     yield data
                 done += len(part)

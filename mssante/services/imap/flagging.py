@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mssante.model.journal import JournalEvent, JournalKind
-from mssante.model.message import FolderRow
+from mssante.model.message import Flags, FolderRow
 from mssante.protocol.imap.faults import CommandRefused
+from mssante.services.imap.readings import note, traced
 from mssante.services.imap.seen import change_private
 from mssante.services.imap.session import Session
 from mssante.storage.interfaces import FlagChange, Tx
+
+_SEEN = int(Flags.SEEN)
 
 
 async def change_flags(session: Session, uids: Sequence[int], change: FlagChange, *, tell: bool,
@@ -37,6 +40,10 @@ async def change_flags(session: Session, uids: Sequence[int], change: FlagChange
             rows, refused = await change_private(session, uids, change)
     except LookupError:
         raise CommandRefused("the folder has been deleted", code="NONEXISTENT") from None
+    if rows and change.mode != "remove" and change.flags & change.mask & _SEEN and session.folder is not None:
+        box = session.folder.mailbox_id
+        if await traced(session, box):
+            note(session, box, [row.message_id for row in rows])
     if rows:
         await settle(session, max(row.modseq for row in rows), rows=rows, origin=None if tell else cursor)
     return rows, refused

@@ -35,9 +35,9 @@ from mssante.protocol.imap.values import (
     StatusItem,
 )
 from mssante.services.imap.metadata import computed, may_read
-from mssante.services.imap.rights import reader_of, spelled
+from mssante.services.imap.rights import SharedRead, shared_tx, spelled
 from mssante.services.imap.session import Answer, Session
-from mssante.storage.interfaces import FolderAnnotation, Grant, Tx
+from mssante.storage.interfaces import FolderAnnotation, Tx
 
 _CHILD_INFO = ((ListSelect.SUBSCRIBED, "SUBSCRIBED"), (ListSelect.SPECIAL_USE, "SPECIAL-USE"))
 
@@ -66,19 +66,19 @@ async def read_names(session: Session, *, items: Collection[StatusItem] = (), en
     """
     services, account = session.services, session.account
     stores, registry, own_id = services.stores, services.registry, session.mailbox_id
-    version, read_at = registry.shares_version, services.clock.monotonic()
+    version, read_at, now = registry.shares_version, services.clock.monotonic(), services.clock.now()
 
     freed: dict[int, int] = {}
     recent: dict[int, int] = {}
     names_lost: list[str] = []
     notes: list[FolderAnnotation] = []
 
-    def unit(tx: Tx) -> tuple[list[Folder], list[Grant], dict[int, int]]:
+    def unit(tx: Tx) -> tuple[list[Folder], SharedRead, dict[int, int]]:
         own = stores.folders.of_mailbox(tx, own_id)
-        grants = stores.rights.visible(tx, reader_of(account)) if account is not None else []
-        private = [folder.id for folder in (*own, *(grant.folder for grant in grants)) if folder.seen_private]
+        others = shared_tx(tx, stores, account, now) if account is not None else SharedRead([])
+        private = [folder.id for folder in (*own, *(grant.folder for grant in others.grants)) if folder.seen_private]
         seen = stores.rights.seen_counts(tx, account.id, private) if account is not None else {}
-        every = [*own, *(grant.folder for grant in grants)]
+        every = [*own, *(grant.folder for grant in others.grants)]
         if StatusItem.RECENT in items:
             recent.update(stores.folders.recent_counts(tx, [folder.id for folder in every if folder.uidnext > folder.recent_uid]))
         if lost:
@@ -88,16 +88,16 @@ async def read_names(session: Session, *, items: Collection[StatusItem] = (), en
         if entries and account is not None:
             mailbox_ids = sorted({folder.mailbox_id for folder in every})
             notes.extend(stores.annotations.of_folders(tx, mailbox_ids, account.id, entries))
-        return own, grants, seen
+        return own, others, seen
 
-    own, grants, seen = await stores.database.read(unit, quick=True)
+    own, others, seen = await stores.database.read(unit, quick=True)
     covers = session.shares.covers
     names = Names({name: folder for name, folder in registry.keep_folders(own_id, own).items() if not covers(name)}, seen=seen,
                   deleted=freed, recent=recent, lost=tuple(names_lost))
     for note in notes:
         names.annotations.setdefault(note.folder_id, {})[note.entry] = note.value
     if account is not None:
-        shared = session.shares.keep(account, version, read_at, grants).by_name
+        shared = session.shares.keep(account, version, read_at, others).by_name
         names.folders.update({name: one.folder for name, one in shared.items()})
         names.rights = {name: one.rights for name, one in shared.items()}
     return names

@@ -1,8 +1,9 @@
 """What a session may do in the mailboxes of others (RFC 4314), and under which names it sees them (RFC 2342).
 
 - One's own mailbox (the first of the account) needs nothing from here: its owner has all rights, for ever, without a read.
-- A mailbox that the account opens by delegation gives it all rights but `a`, on every folder; what is said to its login or to
-  `anyone` comes on top. Elsewhere, rights are what the rows of `folder_right` say.
+- A mailbox that the account opens by delegation gives it all rights but `a`, on every folder, `lr` when it only reads it; what is
+  said to its login or to `anyone` comes on top. Delegations are read with the tree, not taken from the login of long ago, and
+  their dates are obeyed to the second. Elsewhere, rights are what the rows of `folder_right` say.
 - Names: `<prefix>/<address>/<folder>`, the prefix from the configuration. A folder without `l` is not in the tree at all, so that
   it cannot be told from one that does not exist: same answer, same reads.
 - The tree is read in one unit and kept by the session; it is read again when a folder list or a right changed in this process,
@@ -14,12 +15,14 @@ Called by `session.py` and the folder commands; the letters are in `protocol/ima
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mssante.model.delegation import Right
 from mssante.model.mailbox import Folder
 from mssante.protocol.imap import rights as letters
 from mssante.protocol.imap.faults import CommandRefused
-from mssante.storage.interfaces import Account, Grant, Reader, Tx
+from mssante.storage.interfaces import Account, Grant, Reader, Stores, Tx
 
 if TYPE_CHECKING:
     from mssante.services.imap.session import ImapServices
@@ -53,7 +56,7 @@ class SharedTree:
 class Shares:
     """The part of others that one session sees."""
 
-    __slots__ = ("_account", "_lead", "_read_at", "_root", "_services", "_tree", "_version")
+    __slots__ = ("_account", "_lead", "_read_at", "_root", "_services", "_tree", "_turn", "_version")
 
     def __init__(self, services: ImapServices) -> None:
         self._services = services
@@ -63,6 +66,7 @@ class Shares:
         self._account: Account | None = None
         self._version = -1
         self._read_at = 0.0
+        self._turn: datetime | None = None  # when a delegation begins or ends next
 
     # ------------------------------------------------------------------------------------------ names
 
@@ -91,7 +95,8 @@ class Shares:
     def fresh(self, account: Account | None) -> bool:
         """Tell if what is known may be trusted without a read."""
         return (account is self._account and self._version == self._services.registry.shares_version
-                and self._services.clock.monotonic() - self._read_at < RIGHTS_SECONDS)
+                and self._services.clock.monotonic() - self._read_at < RIGHTS_SECONDS
+                and (self._turn is None or self._services.clock.now() < self._turn))
 
     async def tree(self, account: Account | None) -> SharedTree:
         """Give what this account sees of others; one unit when it was not read lately."""
@@ -100,17 +105,17 @@ class Shares:
         if self.fresh(account):
             return self._tree
         version, read_at = self._services.registry.shares_version, self._services.clock.monotonic()
-        stores = self._services.stores
+        stores, now = self._services.stores, self._services.clock.now()
 
-        def unit(tx: Tx) -> list[Grant]:
-            return stores.rights.visible(tx, reader_of(account))
+        def unit(tx: Tx) -> SharedRead:
+            return shared_tx(tx, stores, account, now)
 
         return self.keep(account, version, read_at, await stores.database.read(unit, quick=True))
 
-    def keep(self, account: Account, version: int, read_at: float, grants: list[Grant]) -> SharedTree:
+    def keep(self, account: Account, version: int, read_at: float, found: SharedRead) -> SharedTree:
         """Take what was read as what is known. version, read_at: of before the read."""
         tree = SharedTree()
-        for grant in grants:
+        for grant in found.grants:
             lasting = letters.DELEGATED if grant.delegated else ""
             held = frozenset(letters.effective(grant.rows, lasting))
             if "l" not in held:
@@ -123,6 +128,7 @@ class Shares:
             if grant.delegated:
                 tree.opened.add(folder.mailbox_id)
         self._tree, self._account, self._version, self._read_at = tree, account, version, read_at
+        self._turn = found.turn
         return tree
 
     async def find(self, account: Account | None, name: str, *, code: str, needs: str) -> Folder:
@@ -144,9 +150,22 @@ class Shares:
         return frozenset() if shared is None else shared.rights
 
 
-def reader_of(account: Account) -> Reader:
-    """Give what storage needs to know of a login."""
-    return Reader(account.id, account.login, account.mailbox_ids[0], account.mailbox_ids[1:])
+@dataclass(frozen=True, slots=True)
+class SharedRead:
+    """What one unit read of others. turn: the next instant at which a delegation begins or ends by itself."""
+
+    grants: list[Grant]
+    turn: datetime | None = None
+
+
+def shared_tx(tx: Tx, stores: Stores, account: Account, now: datetime) -> SharedRead:
+    """Read what an account may see of others at an instant."""
+    held = [one for one in stores.delegations.of_account(tx, account.id) if not one.own]
+    running = [one for one in held if one.runs(now)]
+    opened = tuple([one.mailbox_id for one in running if Right.OPEN in one.rights])
+    reading = tuple([one.mailbox_id for one in running if Right.READ in one.rights and Right.OPEN not in one.rights])
+    grants = stores.rights.visible(tx, Reader(account.id, account.login, account.mailbox_ids[0], opened, reading))
+    return SharedRead(grants, min([at for one in held if (at := one.turn(now)) is not None], default=None))
 
 
 def check(held: frozenset[str] | None, needs: str) -> None:

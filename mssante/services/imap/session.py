@@ -40,10 +40,13 @@ from mssante.services.imap.settings import ImapSettings
 from mssante.services.imap.view import Cursor, FolderView, Table, Updates
 from mssante.services.mailroom import Mailroom
 from mssante.services.sasl import LoginDesk
-from mssante.storage.interfaces import Account, Stores, TextIndex
+from mssante.storage.interfaces import Account, Stores, TextIndex, Tx
 
 if TYPE_CHECKING:
     from mssante.services.imap.notices import Notices
+
+STANDING_SECONDS = 15.0
+_SHUT = frozenset((MailboxState.SUSPENDED, MailboxState.CLOSED, MailboxState.PURGED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,9 @@ def _nobody() -> None:
 class Session:
     """State of one logged-in (or not yet) connection."""
 
-    __slots__ = ("_looking", "_notice", "_progress", "account", "barred", "contexts", "cursor", "folder", "following",
-                 "mailbox_id", "modseq_told", "notices", "peer", "read_only", "recent", "rights", "saved", "seen", "services",
-                 "shares", "tag", "view", "wake", "wire", "words_told")
+    __slots__ = ("_looking", "_notice", "_progress", "_stood_at", "account", "barred", "contexts", "cursor", "folder",
+                 "following", "mailbox_id", "modseq_told", "notices", "peer", "read_only", "recent", "rights", "saved", "seen",
+                 "services", "shares", "tag", "view", "wake", "wire", "words_told")
 
     def __init__(self, services: ImapServices, wire: ImapSession, peer: str) -> None:
         """wire: the protocol core, asked for `rev2`, `utf8`, `condstore` and told of selections; peer: `address:port`."""
@@ -125,6 +128,7 @@ class Session:
         self._notice = b""
         self._progress = Progress(services.clock, services.settings.progress_seconds)
         self._looking: asyncio.Task[None] | None = None
+        self._stood_at = 0.0  # when the login was last seen to be open
 
     # ------------------------------------------------------------------------------------------ login
 
@@ -134,10 +138,11 @@ class Session:
             raise CommandRefused("this account has no mailbox", code="AUTHORIZATIONFAILED")
         own = account.mailbox_ids[0]
         found = await self.services.registry.mailbox(own)
-        if found is None or found.state in (MailboxState.SUSPENDED, MailboxState.CLOSED, MailboxState.PURGED):
+        if found is None or found.state in _SHUT:
             raise CommandRefused("this mailbox is not open", code="AUTHORIZATIONFAILED")
         self.account = account
         self.mailbox_id = own
+        self._stood_at = self.services.clock.monotonic()
         self.services.registry.enter(own)
 
     # ------------------------------------------------------------------------------------------ folders
@@ -252,6 +257,11 @@ class Session:
 
     async def revalidate(self) -> None:
         """Read what was announced for the open folder; no wait when nothing was. Raises SessionEnd when it is gone."""
+        if not self._stands():
+            await self._look_at_login()
+            if self.barred:
+                self.leave()
+                raise SessionEnd("this account is not open any more")
         view = self.view
         if view is None:
             return
@@ -264,6 +274,28 @@ class Session:
             await self._follow_seen(view)
         if self.rights is not None and not self.shares.fresh(self.account):
             await self._look_at_rights()
+
+    def _stands(self) -> bool:
+        """Tell if the login may be taken for open without a look at it."""
+        return self.account is None or self.services.clock.monotonic() - self._stood_at < STANDING_SECONDS
+
+    async def _look_at_login(self) -> None:
+        """Look whether the login and its mailbox are still open: who was disabled while a session was open is out of it within
+        `STANDING_SECONDS`. `barred` says that it is not."""
+        account, stores, own = self.account, self.services.stores, self.mailbox_id
+        if account is None:
+            return
+
+        def unit(tx: Tx) -> bool:
+            found = stores.accounts.account_by_login(tx, account.login)
+            boxes = stores.accounts.mailboxes_by_id(tx, [own])
+            return (found is not None and found.id == account.id and found.enabled and bool(boxes)
+                    and boxes[0].state not in _SHUT)
+
+        at = self.services.clock.monotonic()
+        self.barred = not await stores.database.read(unit, quick=True)
+        if not self.barred:
+            self._stood_at = at
 
     async def _follow_seen(self, view: FolderView) -> None:
         """Take up whether the open folder keeps `\\Seen` for each reader: it can be switched while it is open."""
@@ -288,7 +320,7 @@ class Session:
     def sure(self) -> bool:
         """Tell if an idling client may be told of the open folder now; else look at its rights, and wake it after."""
         known = self.view is None or self.view.seen_private is (self.seen is not None)
-        if known and (self.rights is None or self.shares.fresh(self.account)):
+        if known and self._stands() and (self.rights is None or self.shares.fresh(self.account)):
             return True
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look_while_idle())
@@ -300,6 +332,11 @@ class Session:
         if view is None or folder is None:
             return
         try:
+            if not self._stands():
+                await self._look_at_login()
+                if self.barred:
+                    view.wake()
+                    return
             tree = await self.shares.tree(self.account) if self.rights is not None else None
             if view is self.view and view.seen_private is not (self.seen is not None):
                 await self._follow_seen(view)

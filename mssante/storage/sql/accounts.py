@@ -17,6 +17,7 @@ from mssante.storage.interfaces import Account, NewMailbox
 from mssante.storage.sql.annotations import forget_account_tx
 from mssante.storage.sql.folders import FIRST_FOLDERS, insert_folders_tx
 from mssante.storage.sql.tables import account, delegation, mailbox
+from mssante.storage.sql.tables_people import alias
 from mssante.storage.sql.transaction import InsertRows, Statement, Transaction
 from mssante.storage.sql.values import micros
 
@@ -27,6 +28,7 @@ _INSERT_MAILBOX = InsertRows(mailbox, [
     "id", "address", "type", "state", "inbox_id", "quota_bytes", "holder_id", "display_name", "created_at"])
 _BY_ADDRESS = Statement(select(*_MAILBOX_COLUMNS).where(_M.address.in_(bindparam("p_keys", expanding=True)))
                         .order_by(_M.address))
+_ALIASES = Statement(select(alias.c.address).where(alias.c.address.in_(bindparam("p_keys", expanding=True))))
 _BY_ID = Statement(select(*_MAILBOX_COLUMNS).where(_M.id.in_(bindparam("p_ids", expanding=True))).order_by(_M.id))
 _LIST = Statement(select(*_MAILBOX_COLUMNS).where(_M.address > bindparam("p_after")).order_by(_M.address)
                   .limit(bindparam("p_limit")))
@@ -39,7 +41,7 @@ _ACCOUNT_COLUMNS = (_A.id, _A.login, _A.secret_hash, _A.enabled, _A.scram)
 _INSERT_ACCOUNT = InsertRows(account, ["id", "login", "secret_hash", "enabled", "scram"])
 _INSERT_DELEGATION = InsertRows(delegation, ["account_id", "mailbox_id", "position"])
 _LOGINS = Statement(select(_A.login).where(_A.login.in_(bindparam("p_keys", expanding=True))))
-_WITH_MAILBOXES = select(*_ACCOUNT_COLUMNS, delegation.c.mailbox_id).select_from(
+_WITH_MAILBOXES = select(*_ACCOUNT_COLUMNS, delegation.c.mailbox_id, delegation.c.position).select_from(
     account.outerjoin(delegation, delegation.c.account_id == _A.id)).order_by(_A.login, delegation.c.position)
 _BY_LOGIN = Statement(_WITH_MAILBOXES.where(_A.login == bindparam("p_login")))
 _ALL_ACCOUNTS = Statement(_WITH_MAILBOXES)
@@ -60,6 +62,7 @@ class SqlAccountStore:
             return []
         addresses = [new.address.lower() for new in mailboxes]
         known = {row[1] for row in tx.rows_of(_BY_ADDRESS, "p_keys", addresses)}
+        known.update(row[0] for row in tx.rows_of(_ALIASES, "p_keys", addresses))  # never two mailboxes for one address
         _refuse_known(addresses, known)
         first_id = tx.take_ids(len(mailboxes))
         per_mailbox = len(FIRST_FOLDERS)
@@ -169,12 +172,15 @@ def _mailbox(row: Sequence[Any]) -> Mailbox:
     return Mailbox(row_id, address, MailboxType(kind), MailboxState(state), *rest)
 
 
-def _accounts(rows: Sequence[tuple[int, str, str, int, str, int | None]]) -> list[Account]:
-    """Give accounts of joined rows that come together, in order."""
+def _accounts(rows: Sequence[tuple[int, str, str, int, str, int | None, int | None]]) -> list[Account]:
+    """Give accounts of joined rows that come together, in order.
+
+    A login without own mailbox has none at all: what it opens for others must never pass for its own.
+    """
     found: dict[int, tuple[str, str, bool, str, list[int]]] = {}
-    for row_id, login, secret_hash, enabled, scram, mailbox_id in rows:
+    for row_id, login, secret_hash, enabled, scram, mailbox_id, position in rows:
         known = found.setdefault(row_id, (login, secret_hash, bool(enabled), scram, []))
-        if mailbox_id is not None:
+        if mailbox_id is not None and (known[4] or position == 0):
             known[4].append(mailbox_id)
     return [Account(row_id, login, secret_hash, enabled, tuple(ids), scram)
             for row_id, (login, secret_hash, enabled, scram, ids) in found.items()]

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, literal, select
 
+from mssante.model.delegation import Right
 from mssante.model.mailbox import MailboxState
+from mssante.protocol.imap import rights as letters
 from mssante.protocol.imap.rights import identifiers
 from mssante.storage.rights import Grant, Holder, Reader, SeenChange
 from mssante.storage.sql.folders import FOLDER_COLUMNS, folder_of
 from mssante.storage.sql.seen import mark_tx, seen_counts_tx, seen_tx, switch_tx
 from mssante.storage.sql.tables import account, delegation, folder, folder_right, mailbox, shared_subscription
 from mssante.storage.sql.transaction import InsertRows, Statement, Transaction
+from mssante.storage.sql.values import micros
 
 _R = folder_right.c
 _M = mailbox.c
@@ -51,12 +55,21 @@ _INHERIT = Statement(insert(folder_right).from_select(
     .where(_R.folder_id == bindparam("p_parent"), folder.c.id.in_(bindparam("p_folders", expanding=True)))))
 _FORGET = Statement(delete(folder_right).where(_R.identifier.in_(bindparam("p_identifiers", expanding=True))))
 _HOLDERS = Statement(
-    select(account.c.id, account.c.login, delegation.c.position).select_from(
+    select(account.c.id, account.c.login, delegation.c.position, delegation.c.rights, delegation.c.since,
+           delegation.c.until).select_from(
         delegation.join(account, account.c.id == delegation.c.account_id))
     .where(delegation.c.mailbox_id == bindparam("p_mailbox")))
 _FOLLOW = InsertRows(shared_subscription, ["account_id", "folder_id"], ignore="account_id, folder_id")
 _UNFOLLOW = Statement(delete(shared_subscription).where(
     shared_subscription.c.account_id == bindparam("p_account"), shared_subscription.c.folder_id == bindparam("p_folder")))
+
+
+def _lasting(position: int, rights: str) -> str:
+    """Give the letters that a row of delegation stands for (model.delegation)."""
+    held = rights.split(",")
+    if position == 0:
+        return letters.ALL
+    return letters.DELEGATED if Right.OPEN in held else letters.READING if Right.READ in held else ""
 
 
 class SqlRightStore:
@@ -71,9 +84,12 @@ class SqlRightStore:
             value = folder_of(columns)
             return found.setdefault(value.id, Grant(address, value, value.id in followed, delegated, ()))
 
-        if reader.delegated:
-            for address, *columns in tx.rows_of(_DELEGATED, "p_mailboxes", reader.delegated):
-                known(address, columns, True)
+        opened = frozenset(reader.delegated)
+        if opened or reader.reading:
+            for address, *columns in tx.rows_of(_DELEGATED, "p_mailboxes", [*reader.delegated, *reader.reading]):
+                grant = known(address, columns, folder_of(columns).mailbox_id in opened)
+                if not grant.delegated:
+                    found[grant.folder.id] = replace(grant, rows=((reader.login, letters.READING),))
         for identifier, rights, address, *columns in tx.rows(
                 _GRANTED, p_identifiers=list(identifiers(reader.login)), p_own=reader.own):
             grant = known(address, columns, False)
@@ -105,9 +121,12 @@ class SqlRightStore:
         """Remove every right of a login, positive and negative."""
         tx.change(_FORGET, p_identifiers=[login, "-" + login])
 
-    def holders(self, tx: Transaction, mailbox_id: int) -> list[Holder]:
-        """Give the accounts that open a mailbox, owners first, by login."""
-        found = [Holder(row[0], row[1], row[2] == 0) for row in tx.rows(_HOLDERS, p_mailbox=mailbox_id)]
+    def holders(self, tx: Transaction, mailbox_id: int, now: datetime | None = None) -> list[Holder]:
+        """Give the accounts that open or read a mailbox at an instant (None: whatever the dates), owners first, by login."""
+        at = None if now is None else micros(now)
+        found = [Holder(account_id, login, position == 0, _lasting(position, rights))
+                 for account_id, login, position, rights, since, until in tx.rows(_HOLDERS, p_mailbox=mailbox_id)
+                 if position == 0 or (_lasting(position, rights) and (at is None or (since <= at and not 0 < until <= at)))]
         return sorted(found, key=lambda holder: (not holder.owner, holder.login))
 
     def follow(self, tx: Transaction, account_id: int, folder_id: int, on: bool) -> None:

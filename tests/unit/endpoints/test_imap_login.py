@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
@@ -11,16 +12,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from support.clock import FakeClock
 from support.imap_stage import ADDRESS, PASSWORD, Stage, build
-from support.pki import pem_files
+from support.pki import EMAIL, key_for, pem_files, subject
 from support.scram_client import RFC_PASSWORD, ScramClient
-from support.smtp_stage import IGC
+from support.smtp_stage import IGC, trust_snapshot
 
 from mssante.endpoints.imap import ImapEndpoint
 from mssante.endpoints.imap_login import LoginOffer
 from mssante.endpoints.listeners import listen_on
 from mssante.endpoints.tls_context import end_point_of, server_context
 from mssante.protocol.sasl.mechanisms import ALL, Circumstances
+from mssante.services.client_certificates import CertificateSettings, ClientCertificates
+from mssante.services.evidence import Evidence
+from mssante.services.privacy import Pseudonyms
+from mssante.services.truststate import TrustState
+from mssante.trust.anchors import read_certificates
 
 FAR = datetime(2090, 1, 1, tzinfo=UTC)
 CLIENT = IGC.leaf("poste.hopital.mssante.fr", not_after=FAR)
@@ -28,10 +37,20 @@ UNKNOWN = IGC.leaf("autre.hopital.mssante.fr", not_after=FAR)
 EXPIRED = IGC.leaf("vieux.hopital.mssante.fr", not_after=datetime(2025, 1, 1, tzinfo=UTC),
                    not_before=datetime(2024, 1, 1, tzinfo=UTC))
 FOREIGN = IGC.leaf("poste.hopital.mssante.fr", issuer="foreign", not_after=FAR)
+WEAK = IGC.leaf("faible.hopital.mssante.fr", not_after=FAR, eku=(EMAIL,))  # of ours, for mail only
+
+
+def self_signed() -> tuple[x509.Certificate, object]:
+    key = key_for("self-signed")
+    name = subject("poste.hopital.mssante.fr")
+    return (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
+            .not_valid_before(datetime(2025, 1, 1, tzinfo=UTC)).not_valid_after(FAR).sign(key, hashes.SHA256())), key
+
+
+SELF_SIGNED = self_signed()
 
 
 def fingerprint(certificate: object) -> str:
-    from cryptography.hazmat.primitives import hashes
     return certificate.fingerprint(hashes.SHA256()).hex()  # type: ignore[attr-defined]
 
 
@@ -44,11 +63,16 @@ class Door:
         anchors = folder / "anchors.pem"
         anchors.write_bytes(IGC.anchors_pem)
         self.tls = server_context(certificate, key, anchors, people=True)
-        mapped = {fingerprint(one[0]): ADDRESS for one in (CLIENT, EXPIRED, FOREIGN)}
+        mapped = {fingerprint(one[0]): ADDRESS for one in (CLIENT, EXPIRED, FOREIGN, SELF_SIGNED, WEAK)}
+        self.clock = FakeClock(datetime(2026, 3, 1, tzinfo=UTC))
+        self.judge = ClientCertificates(
+            CertificateSettings(mapped, lambda: read_certificates([IGC.anchors_pem])), TrustState(trust_snapshot(), self.clock), stage.stores,
+            clock=self.clock, evidence=Evidence(stage.stores, self.clock, Pseudonyms(b"k" * 32, "patient.mssante.fr")))
         self.endpoint = ImapEndpoint(stage.services, tls=self.tls,
-                                     offer=LoginOffer(Circumstances(ALL, end_point_of(certificate)), mapped))
+                                     offer=LoginOffer(Circumstances(ALL, end_point_of(certificate)), self.judge.login_of))
 
     async def open(self) -> None:
+        await self.judge.refresh()
         self.servers = [await listen_on("127.0.0.1:0", self.endpoint, tls) for tls in (None, self.tls)]
         self.plain, self.implicit = (server.sockets[0].getsockname()[1] for server in self.servers)
 
@@ -134,20 +158,48 @@ async def test_others_log_in_by_password(door: Door, connect: object, pair: tupl
     wire.writer.close()
 
 
-@pytest.mark.parametrize("pair", [EXPIRED, FOREIGN], ids=["expired", "foreign"])
-async def test_certificates_that_openssl_refuses_do_not_connect(door: Door, pair: tuple[object, object]) -> None:
-    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
-        await implicit(door, pair)
-
-
-@pytest.mark.parametrize(("pair", "alert"), [(EXPIRED, "CERTIFICATE_EXPIRED"), (FOREIGN, "UNKNOWN_CA")], ids=["expired", "foreign"])
-async def test_they_are_told_by_an_alert_after_starttls_too(door: Door, pair: tuple[object, object], alert: str) -> None:
-    """With TLS from the first octet it is `ImplicitObject` that tells: see test_tls_material.py."""
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("connect", [implicit, starttls])
+@pytest.mark.parametrize("pair", [EXPIRED, FOREIGN, SELF_SIGNED, WEAK], ids=["expired", "foreign", "self-signed", "weak"])
+async def test_a_certificate_that_is_no_good_never_breaks_a_password_login(
+        door: Door, connect: object, pair: tuple[object, object], version: ssl.TLSVersion) -> None:
     context = door.client_context(pair)
-    context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 the client's handshake is done before we look at its certificate
+    context.minimum_version = context.maximum_version = version
     door.client_context = lambda _: context  # type: ignore[method-assign]
-    with pytest.raises(ssl.SSLError, match=alert):
-        await starttls(door, pair)
+    wire, greeting = await connect(door, pair)  # type: ignore[operator]
+    assert "EXTERNAL" not in greeting and "AUTH=PLAIN" in greeting
+    assert (await wire.ask("a AUTHENTICATE EXTERNAL =")).startswith("a NO [CANNOT]")
+    assert (await wire.ask(f'b LOGIN {ADDRESS} "{PASSWORD}"')).startswith("b OK")
+    wire.writer.close()
+
+
+async def test_a_resumed_session_is_judged_again(door: Door) -> None:
+    context = door.client_context(CLIENT)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    door.client_context = lambda _: context  # type: ignore[method-assign]
+
+    def greeting(session: ssl.SSLSession | None) -> tuple[bytes, bool, ssl.SSLSession | None]:
+        with socket.create_connection(("127.0.0.1", door.implicit), timeout=10) as plain, \
+                context.wrap_socket(plain, session=session) as wire:
+            return wire.recv(4096), bool(wire.session_reused), wire.session
+
+    first, reused, session = await asyncio.to_thread(greeting, None)
+    assert b"AUTH=EXTERNAL" in first and not reused
+    again, reused, session = await asyncio.to_thread(greeting, session)
+    assert b"AUTH=EXTERNAL" in again and reused
+    door.clock.set(datetime(2091, 1, 1, tzinfo=UTC))
+    late, reused, _ = await asyncio.to_thread(greeting, session)
+    assert b"AUTH=EXTERNAL" not in late and reused, "its certificate ended meanwhile"
+
+
+async def test_clients_are_told_which_authorities_are_known(door: Door, tmp_path: Path) -> None:
+    """Mail programs then offer only a certificate of these, and ask their user nothing (RFC 8446 §4.2.4)."""
+    process = await asyncio.create_subprocess_exec(
+        "openssl", "s_client", "-connect", f"127.0.0.1:{door.implicit}", stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    names = out.partition(b"Acceptable client certificate CA names\n")[2].partition(b"Requested Signature")[0]
+    assert b"CN = TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS" in names, out
 
 
 @pytest.mark.parametrize("connect", [implicit, starttls])

@@ -208,7 +208,7 @@ def failed_handshake(port: int, pair: ReadPair) -> str:
 def test_a_failed_handshake_on_an_implicit_door_is_answered_by_its_alert(
         pairs: dict[str, ReadPair], tmp_path: Path, factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     stranger = read_pair(Pair(*pem_files(tmp_path, "x", *leaf("foreign"))), NOW, None)
-    door = DoorTls(build(DoorPlan([pairs["ours"]], client_anchors=IGC.anchors_pem.decode())))
+    door = DoorTls(build(DoorPlan([pairs["ours"]], client_anchors=IGC.anchors_pem.decode(), people=False)))
 
     async def knock() -> str:
         server = await listen_on("127.0.0.1:0", Silent, door.implicit)

@@ -20,12 +20,17 @@ MAKERS: dict[str, Callable[[str], SmtpReply]] = {
     "closed_mailbox": lambda x: replies.closed_mailbox(x).reply,
     "full_mailbox": lambda x: replies.full_mailbox(x, permanent=True).reply,
     "outside_trust_space": lambda _: replies.outside_trust_space("x.fr", "2026-03-01").reply,
+    "no_send_right": lambda x: replies.no_send_right(x).reply,
+    "sender_field_not_yours": lambda x: replies.sender_field_not_yours(x).reply,
     "not_your_address": lambda x: replies.not_your_address(x).reply, "from_not_sender": lambda x: replies.from_not_sender(x).reply,
     "from_not_bound": lambda _: replies.from_not_bound("x.fr").reply, "bad_ins": lambda _: replies.bad_ins("forme").reply,
     "no_certificate": lambda _: replies.no_certificate("x.fr", "SMIME-SANS-CERTIFICAT").reply,
     "no_signing_key": lambda _: replies.no_signing_key("SMIME-SANS-CLE").reply,
     "signing_key_failed": lambda _: replies.signing_key_failed().reply,
     "cannot_seal": lambda _: replies.cannot_seal("x.fr", "SMIME-CONFUS").reply,
+    "recipient_unlisted": lambda _: replies.recipient_unlisted(["a" * 90 + "@x.fr", "b" * 90 + "@x.fr"]),
+    "recipient_closed": lambda x: replies.recipient_closed("2026-03-01", "avis de non-remise", [x]),
+    "not_in_directory": lambda x: replies.not_in_directory(x, ["a" * 90 + "@x.fr", "b" * 90 + "@x.fr"]).reply,
     "too_many_blind": lambda _: replies.too_many_blind(50).reply}
 ALL = {**CONSTANTS, **{name: make("x@y.fr") for name, make in MAKERS.items()}}
 REFUSALS = {name: reply for name, reply in ALL.items() if reply.code >= 400}

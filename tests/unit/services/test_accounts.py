@@ -28,7 +28,7 @@ from mssante.services.accounts import (
     hash_secret,
     make_secrets,
 )
-from mssante.services.sasl import Accepted, Caller, Refused, follow
+from mssante.services.sasl import Accepted, Caller, Refused, TryLater, follow
 
 PEER = "192.0.2.1:4000"
 
@@ -196,8 +196,15 @@ async def test_old_failures_are_forgotten(stage: SmtpStage, slept: list[float]) 
 async def test_a_guesser_never_wears_the_delay_out(
         stage: SmtpStage, slept: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_check", lambda *_: False)
-    for _ in range(1100):
+    for _ in range(LOGIN_FAILURES * 4):
         assert await stage.accounts.authenticate(ALICE, "wrong", PEER) is None
+    for _ in range(3):
+        assert await stage.accounts.authenticate(ALICE, "wrong", PEER) is None, "the last ones let through"
+    for _ in range(1100):
+        with pytest.raises(TryLater):
+            await stage.accounts.authenticate(ALICE, "wrong", PEER)
+    stage.clock.advance(timedelta(seconds=6))
+    assert await stage.accounts.authenticate(ALICE, "wrong", PEER) is None, "one in five seconds"
     assert set(slept[20:]) >= {MAX_DELAY_SECONDS} and slept[-1] == MAX_DELAY_SECONDS
 
 
@@ -230,7 +237,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def fail(stage: SmtpStage, times: int, *, login: str = "", address: str = "192.0.2.1") -> None:
     for number in range(times):
-        await stage.accounts.authenticate(login or f"nobody{number}@x", "wrong", f"{address}:4000")
+        await stage.accounts.authenticate(login or f"nobody{number}@x", f"wrong{number}", f"{address}:4000")
 
 
 @pytest.mark.usefixtures("wrong")
@@ -260,7 +267,7 @@ async def test_a_login_that_is_guessed_from_everywhere_still_lets_its_owner_in(s
     assert await stage.accounts.authenticate(ALICE, PASSWORD, "198.51.100.7:2") and slept == []
     assert await stage.accounts.authenticate(BOB, PASSWORD, "198.51.100.8:2") and slept == [], "others feel nothing"
     stage.clock.advance(timedelta(seconds=REMEMBER_SECONDS))
-    assert await stage.accounts.authenticate(ALICE, PASSWORD, "198.51.100.9:2"), "from a new place: late"
+    assert await stage.accounts.authenticate(ALICE, PASSWORD, "192.0.2.9:2"), "from a new place: late"
     assert slept == [0.5]
 
 

@@ -31,7 +31,7 @@ def test_xoauth2() -> None:
     answer = one.refuse(TokenRefusal(scope="imap"))
     assert isinstance(answer, Challenge)
     assert json.loads(answer.data) == {"status": "401", "schemes": "bearer", "scope": "imap"}
-    assert one.respond(b"") == Disproved("a@b")
+    assert one.respond(b"") == Disproved("a@b", guess=False)
 
 
 def test_a_refusal_is_json_then_acknowledged() -> None:
@@ -41,7 +41,7 @@ def test_a_refusal_is_json_then_acknowledged() -> None:
     assert isinstance(answer, Challenge)
     assert json.loads(answer.data) == {"status": "invalid_token", "scope": "imap",
                                        "openid-configuration": "https://connexion.example/.well-known/openid-configuration"}
-    assert one.respond(b"\x01") == Disproved("user@example.com")
+    assert one.respond(b"\x01") == Disproved("user@example.com", guess=False)
 
 
 def test_an_empty_token_asks_what_is_needed() -> None:

@@ -1,0 +1,122 @@
+"""The national directory: its mirror, the desk that answers about it, the keeper that renews it.
+
+The desk stands on the ground for every topic after this one; `open_desk` gives one beside a running server, for commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from mssante.clock import Clock
+from mssante.config.model import Config
+from mssante.directory.extraction import ExtractionLimits
+from mssante.directory.values import DirectoryEntry, Source
+from mssante.model.mailbox import MailboxState, MailboxType
+from mssante.services.directory import Desk, LocalBox
+from mssante.services.directory_keeper import DirectoryKeeper, KeeperSettings
+from mssante.services.directory_port import RemoteAsker
+from mssante.storage.interfaces import Stores, Tx
+from mssante.storage.mirror import MirrorPolicy
+from mssante.storage.sql.mirror import SqliteMirror
+from mssante.topics.base import Ground, Topic
+from mssante.topics.directory_use import remote_sources
+from mssante.transport.annuaire_extraction import ExtractionSource
+
+EXCHANGES = 300
+
+
+def mirror_for(config: Config) -> SqliteMirror:
+    """Give the mirror of a configuration; nothing is opened yet."""
+    section = config.operator.directory
+    return SqliteMirror(config.path(section.folder), MirrorPolicy(
+        section.shrink_percent, section.keep_days, limits=ExtractionLimits(section.max_text_bytes)))
+
+
+class ProvisionedBoxes:
+    """`services.directory.LocalBoxes` over the stores."""
+
+    def __init__(self, stores: Stores, domains: frozenset[str]) -> None:
+        self._stores = stores
+        self._domains = domains
+
+    def covers(self, domain: str) -> bool:
+        """Tell if a domain is ours."""
+        return domain in self._domains
+
+    async def box(self, address: str) -> LocalBox | None:
+        """Give our mailbox of an address."""
+        def read(tx: Tx) -> LocalBox | None:
+            found = self._stores.accounts.mailboxes_by_address(tx, [address])
+            if not found:
+                return None
+            box = found[0]
+            person = box.type in (MailboxType.PER, MailboxType.CAB)
+            holder, structure = (box.holder_id, "") if person else ("", box.holder_id)
+            entry = DirectoryEntry(box.address, box.type.value, holder, structure, description=box.display_name,
+                                   source=Source.LOCAL)
+            return LocalBox(entry, box.state is not MailboxState.CLOSED)
+
+        return await self._stores.database.read(read)
+
+    async def exchanges(self, mailbox_id: int) -> Mapping[str, float]:
+        """Give with whom a mailbox exchanges: what it sent counts twice."""
+        rows = await self._stores.database.read(
+            lambda tx: self._stores.exchanges.correspondents(tx, mailbox_id, limit=EXCHANGES))
+        return {row.address: 2.0 * row.sent + row.received for row in rows}
+
+    async def closed(self, address: str) -> tuple[datetime, str] | None:
+        """Give when an address elsewhere was told to be closed, and by what."""
+        found = await self._stores.database.read(lambda tx: self._stores.exchanges.closed(tx, [address]))
+        return (found[address].closed_at, found[address].source) if address in found else None
+
+
+def desk_for(config: Config, stores: Stores, clock: Clock, mirror: SqliteMirror, remote: RemoteAsker | None) -> Desk:
+    """Give the desk of a configuration."""
+    domains = frozenset(one.name for one in config.domains.domain)
+    return Desk(mirror, clock, None, local=ProvisionedBoxes(stores, domains), remote=remote,
+                oldest=timedelta(days=config.operator.directory.max_age_days))
+
+
+@asynccontextmanager
+async def open_desk(config: Config, stores: Stores, clock: Clock) -> AsyncIterator[Desk]:
+    """Give a desk for a command. Raises MssFault."""
+    mirror, remote = mirror_for(config), remote_sources(config, clock)
+    try:
+        yield desk_for(config, stores, clock, mirror, remote)
+    finally:
+        if remote is not None:
+            await remote.close()
+        mirror.close()
+
+
+class DirectoryTopic(Topic):
+    """The desk always; the keeper when an extraction is configured."""
+
+    def __init__(self, ground: Ground) -> None:
+        section = ground.config.operator.directory
+        self._mirror = mirror_for(ground.config)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="directory")  # an import takes long: no place of the mail's
+        ground.directory = desk_for(ground.config, ground.stores, ground.clock, self._mirror, ground.remote)
+        self._keeper: DirectoryKeeper | None = None
+        if section.extraction_url:
+            url = section.extraction_url
+            if "://" not in url:
+                url = str(ground.config.path(section.folder.__class__(url)))
+            anchors = ground.config.path(section.extraction_anchors or ground.config.operator.trust.anchors)
+            self._keeper = DirectoryKeeper(
+                self._mirror, ExtractionSource(url, anchors, ground.clock, max_bytes=section.max_bytes), ground.evidence,
+                ground.clock, self._worker, KeeperSettings(
+                    ground.config.path(section.folder), section.refresh_seconds, timedelta(days=section.max_age_days)))
+
+    def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Keep the mirror fresh."""
+        return () if self._keeper is None else (self._keeper.run(),)
+
+    async def close(self) -> None:
+        """Let the file go; an import under way ends with the process and leaves the state in force."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._mirror.close()
