@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Writes an extraction of the national directory of N rows: real columns, realistic frequencies, nobody real; same seed, same octets.
 
     python bench/directory_generate.py OUT.txt [--rows 535000] [--day 0]

@@ -9,6 +9,7 @@ import typer
 from mssante.cli.account_apps import app_passwords, factors, sessions
 from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, administer, emit, progress, table
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
+from mssante.cli.sync import sync
 from mssante.errors import InputFault
 from mssante.lang import say
 
@@ -17,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Comptes et mots de passe (logins a
 app.add_typer(app_passwords, name="app-password")
 app.command("factors")(factors)
 app.command("sessions")(sessions)
+app.command("sync")(sync)
 
 Login = Annotated[str, typer.Argument(metavar="LOGIN", help="Identifiant de connexion (login)")]
 

@@ -6,7 +6,6 @@ An import of boxes is all or nothing, and shows its plan first.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,9 @@ from mssante.cli.common import (
     read_limited,
     table,
 )
+from mssante.cli.mailbox_bulk import apply, export, plan
 from mssante.cli.mailbox_import import import_
+from mssante.cli.mailbox_life import close, edit, hold, object_, reopen, resume, show, state, suspend
 from mssante.cli.mailplan import MAX_OCTETS, Plan, Rules, existing_problems, read_plan
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
 from mssante.cli.sharing import seen, share, shares
@@ -33,7 +34,8 @@ from mssante.config.load import load_config
 from mssante.config.model import Config
 from mssante.errors import InputFault
 from mssante.lang import say
-from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
+from mssante.model.mailbox import Mailbox, MailboxType
+from mssante.model.mailbox_rules import octets_of
 
 app = typer.Typer(no_args_is_help=True, help="Boîtes aux lettres (mailboxes)")
 app.command("import")(import_)
@@ -45,6 +47,9 @@ app.add_typer(alias, name="alias")
 app.command()(delegate)
 app.command()(readers)
 app.command()(senders)
+for _command in (show, edit, state, suspend, resume, close, reopen, hold, plan, apply, export):
+    app.command()(_command)
+app.command("object")(object_)
 SHOWN_PROBLEMS = 50
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="nom@domaine (name@domain)")]
@@ -99,29 +104,6 @@ def list_(
     if following:
         lines.append(say(f"suite : --after {following}", f"more: --after {following}"))
     emit(as_json, {"ok": True, "mailboxes": [_document(one) for one in boxes], "after": following}, *lines)
-
-
-@app.command()
-def state(address: Address,
-          wanted: Annotated[MailboxState, typer.Argument(metavar="STATE", case_sensitive=False,
-                                                         help=" | ".join(MailboxState))],
-          config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Change l'état d'une boîte (changes the state of a mailbox)."""
-    administer(config, lambda admin: admin.set_mailbox_state(address, wanted))
-    emit(as_json, {"ok": True, "address": address.lower(), "state": wanted.value},
-         f"{address.lower()} : {wanted.value}")
-
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def octets_of(text: str) -> int:
-    """Give the octets of `2G`, `500M`, `1048576` or `0`. Raises InputFault `QUOTA-TAILLE`."""
-    found = re.fullmatch(r"(\d{1,12})([KMGT]?)(?:i?[Bo])?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise InputFault(say(f"taille illisible : {text}", f"not a size: {text}"), rule="QUOTA-TAILLE",
-                         remedy=say("par exemple 2G, 500M ou 0", "for example 2G, 500M or 0"))
-    return int(found[1]) * _UNITS[found[2].upper()]
 
 
 @app.command()

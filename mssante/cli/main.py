@@ -39,6 +39,7 @@ from mssante.cli import (
     whitelist,
 )
 from mssante.cli.common import FAULT, INTERRUPTED
+from mssante.cli.mailbox_life import life_app
 from mssante.config.load import ConfigFault
 from mssante.errors import MssFault
 from mssante.lang import language_from_environment, say, set_language
@@ -53,6 +54,7 @@ app.command("trace")(trace.trace)
 app.command("explain")(explain.explain)
 app.add_typer(account.app, name="account")
 app.add_typer(mailbox.app, name="mailbox")
+app.add_typer(life_app, name="life")
 app.add_typer(identity.app, name="identity")
 app.add_typer(queue.app, name="queue")
 app.add_typer(cert.app, name="cert")

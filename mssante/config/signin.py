@@ -43,7 +43,7 @@ class WebSection(Section):
     """The web door of users and programs."""
 
     account: bool = Field(default=True, description="Servir les pages du compte (/compte)")
-    host: str = Field(default="", pattern=r"^[a-z0-9.-]*$", description="Nom d'hôte des pages, auquel les clés d'accès sont liées ; "
+    host: str = Field(default="", pattern=r"^[a-z0-9.-]*$", description="Nom d'hôte des pages, et des clés d'accès ; "
                                                                        "vide : operator.hostname. Le changer les annule toutes")
     session_minutes: int = Field(default=30, ge=5, le=720, description="Vie d'une session web sans usage")
     session_hours: float = Field(default=12, gt=0, le=168, description="Vie d'une session web, quel que soit l'usage")

@@ -1,4 +1,4 @@
-"""Asking clients for a certificate without breaking the handshake of those whose certificate is no good (docs/adr/0021).
+"""Asking clients for a certificate without breaking the handshake of those whose certificate is no good (docs/adr/0018).
 
 OpenSSL ends a handshake when the certificate that a client shows does not verify, unless the server gave a verify callback that
 goes on; Python's `ssl` has no such callback. This module sets it through the C functions of the very OpenSSL that Python's `ssl`

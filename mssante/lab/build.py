@@ -218,6 +218,7 @@ def _operator_document(plan: OperatorPlan, base: int, accounts: tuple[Account, .
     doors = {door: f"{HOST}:{plan.port(base, door)}" for door in DOORS}
     doors["console"] = f"https://{doors['console']}"
     doors["web"] = f"https://{doors['web']}"
+    doors["ldaps"] = f"ldaps://{doors['ldaps']}"
     doors["metrics"] = f"http://{doors['metrics']}/metrics"
     return {"name": plan.name, "domain": plan.domain, "config": f"{plan.name}/operator_config", "pid": None, **doors,
             "host": plan.host, "certificate": f"{plan.name}/certs/mta.pem", "key": f"{plan.name}/certs/mta.key",

@@ -21,7 +21,7 @@ CITIZEN_DOMAIN = f"patient.{SUFFIX}"
 INFRA_OFFSETS = {"whitelist": 10, "crl": 11, "ocsp": 12, "dns": 13, "directory": 14, "psc": 15}
 PSC_REALM = "/auth/realms/esante-wallet"  # of the real one (spec §6.2)
 PSC_ADMITTED = ("lab-lps", "lab-webmail")  # clients of the provider whose tokens the operators take
-DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics", "web", "managesieve")
+DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics", "web", "managesieve", "ldaps")
 
 LIST_SIGNER_CN = "Liste Blanche LAB"
 LIST_PATH = "/listeblanchemssante.xml"

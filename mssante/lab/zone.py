@@ -27,7 +27,8 @@ TTL = 5
 MAX_QUERY = 4096
 MAX_UDP = 1232  # what fits without fragments (RFC 9715 §3.1)
 _SRV_DOORS = {"_submission._tcp": "submission", "_submissions._tcp": "submissions", "_imap._tcp": "imap",
-              "_imaps._tcp": "imaps", "_carddavs._tcp": "web"}
+              "_imaps._tcp": "imaps", "_sieve._tcp": "managesieve",
+              "_ldaps._tcp": "ldaps"}
 
 
 @dataclass(frozen=True, slots=True)

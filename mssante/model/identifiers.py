@@ -48,12 +48,12 @@ class HolderId:
 
 # kind: (type digit, form of the number)
 _FORMS = {
-    HolderKind.ADELI: ("0", re.compile(r"\d[0-9AB]\d{7}")),
-    HolderKind.RPPS: ("8", re.compile(r"\d{11}")),
-    HolderKind.FINESS: ("1", re.compile(r"\d[0-9AB]\d{7}")),
-    HolderKind.SIREN: ("2", re.compile(r"\d{9}")),
-    HolderKind.SIRET: ("3", re.compile(r"\d{14}")),
-    HolderKind.RPPS_RANK: ("4", re.compile(r"\d{14}")),
+    HolderKind.ADELI: ("0", re.compile(r"\d[0-9AB]\d{7}", re.ASCII)),
+    HolderKind.RPPS: ("8", re.compile(r"\d{11}", re.ASCII)),
+    HolderKind.FINESS: ("1", re.compile(r"\d[0-9AB]\d{7}", re.ASCII)),
+    HolderKind.SIREN: ("2", re.compile(r"\d{9}", re.ASCII)),
+    HolderKind.SIRET: ("3", re.compile(r"\d{14}", re.ASCII)),
+    HolderKind.RPPS_RANK: ("4", re.compile(r"\d{14}", re.ASCII)),
 }
 _BARE = {11: HolderKind.RPPS, 9: HolderKind.FINESS, 14: HolderKind.SIRET}
 

@@ -26,7 +26,7 @@ class JournalKind(StrEnum):
     REPORT_SENT = "report_sent"
     LOGIN = "login"
     LOGIN_REFUSED = "login_refused"
-    TOKEN_REFUSED = "token_refused"
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 -- the name of an event
     CERTIFICATE_REFUSED = "certificate_refused"
     IDENTITY_CHANGED = "identity_changed"
     WHITELIST_ADOPTED = "whitelist_adopted"
@@ -49,8 +49,10 @@ class JournalKind(StrEnum):
     PUBLICATION = "publication"
     DIRECTORY_ADOPTED = "directory_adopted"
     DIRECTORY_REFUSED = "directory_refused"
-    API_TOKEN = "api_token"
+    API_TOKEN = "api_token"  # noqa: S105 -- the name of an event
     MAILBOX_CHANGED = "mailbox_changed"
+    LIFE_RUN = "life_run"
+    LIFE_STOPPED = "life_stopped"
     QUEUE_CHANGED = "queue_changed"
     FOLDER_EXPUNGED = "folder_expunged"
     FOLDER_SHARED = "folder_shared"

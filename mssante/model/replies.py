@@ -113,8 +113,22 @@ def suspended_mailbox(address: str) -> Refuse:
     return Refuse(_reply(450, "4.2.1", "Boite suspendue pour l'instant", "BOITE-SUSPENDUE"), address)
 
 
-def closed_mailbox(address: str) -> Refuse:
-    """Refuse a closed mailbox (spec §5)."""
+def shut_mailbox(address: str) -> Refuse:
+    """Refuse a suspended mailbox where the operator chose to do so for good (`life.suspended`, spec §5)."""
+    return Refuse(_reply(550, "5.2.1", "Boite suspendue", "BOITE-SUSPENDUE"), address)
+
+
+def unopened_mailbox(address: str) -> Refuse:
+    """Ask to come back later: the mailbox is made, but not open yet (spec §5)."""
+    return Refuse(_reply(450, "4.2.1", "Boite pas encore ouverte", "BOITE-PAS-OUVERTE"), address)
+
+
+def closed_mailbox(address: str, since: str = "", successor: str = "") -> Refuse:
+    """Refuse a closed mailbox (spec §5). since: a day; successor: the address to write to instead."""
+    if since:
+        text = f"Boite fermee depuis le {since} : " + (
+            f"ecrivez a {successor}" if successor else "cherchez le correspondant dans l'Annuaire Sante")
+        return Refuse(_reply(550, "5.2.1", text, "BOITE-FERMEE"), address)
     return Refuse(_reply(550, "5.2.1", "Boite fermee : cherchez le correspondant dans l'Annuaire Sante", "BOITE-FERMEE"),
                   address)
 

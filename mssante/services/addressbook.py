@@ -18,7 +18,7 @@ from collections import OrderedDict
 from datetime import datetime
 
 from mssante.clock import Clock
-from mssante.model.mailbox import Mailbox, Usage
+from mssante.model.mailbox import Mailbox, MailboxState, Usage
 from mssante.services.delegations import DelegationBook
 from mssante.storage.interfaces import Stores, Tx
 
@@ -38,6 +38,8 @@ class AddressBook:
         self._ends: dict[str, datetime] = {}  # of kept addresses that are aliases with an end
         self.delegations = DelegationBook(stores, clock)
         self.plus_addressing = False
+        self.suspended_final = False  # a suspended mailbox is refused for good
+        self.endings: dict[int, tuple[str, str]] = {}  # since when, successor; of kept mailboxes that are closed
 
     def known(self, key: str) -> Mailbox | None:
         """Give the mailbox when the cache holds it fresh, else None (which says nothing about its existence)."""
@@ -65,6 +67,10 @@ class AddressBook:
 
         def unit(tx: Tx) -> tuple[Mailbox | None, Usage | None, datetime | None]:
             box, until = self._find(tx, key, now)
+            closed = box is not None and box.state is MailboxState.CLOSED
+            life = self._stores.life.lives(tx, [box.id]).get(box.id) if box is not None and closed else None
+            if life is not None and life.state == MailboxState.CLOSED:
+                self.endings[life.mailbox_id] = (f"{life.state_since.astimezone():%Y-%m-%d}", life.successor)
             return box, self._stores.messages.usage(tx, box.id) if box is not None and box.limited else None, until
 
         found, used, until = await self._stores.database.read(unit, quick=True)
@@ -82,6 +88,7 @@ class AddressBook:
             gone, (_, oldest) = self._kept.popitem(last=False)
             self._used.pop(oldest.id, None)
             self._ends.pop(gone, None)
+            self.endings.pop(oldest.id, None)
         return found
 
     def _find(self, tx: Tx, key: str, now: datetime) -> tuple[Mailbox | None, datetime | None]:
@@ -119,4 +126,5 @@ class AddressBook:
         self._kept.clear()
         self._used.clear()
         self._ends.clear()
+        self.endings.clear()
         self.delegations.forget()

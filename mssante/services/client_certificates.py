@@ -1,7 +1,7 @@
 """Whose a TLS client certificate is: applicative mailboxes (APP) log in by ORG AUTH_CLI certificate (F6.4, spec §3.3).
 
 - TLS proves that the client holds the key; everything else is judged here, because a certificate that is unknown, expired or
-  foreign must not break the handshake of somebody who then logs in by password (docs/adr/0021).
+  foreign must not break the handshake of somebody who then logs in by password (docs/adr/0018).
 - By name: the subject is linked to an account (`mssante identity link`). The issuer must be one of ours (its key decides), the
   profile ORG AUTH_CLI (clientAuth and not serverAuth), the dates good, the category admitted, and a CRL in force must clear it:
   an unknown state refuses.

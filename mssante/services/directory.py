@@ -97,6 +97,15 @@ class Desk:
             finding = replace(finding, near=tuple(await self._off(lambda: self.mirror.near(key), none)))
         return finding
 
+    async def shown(self, address: str) -> Finding:
+        """Tell what the directory itself shows of an address: remote sources that answer now, else the mirror."""
+        key = address.strip().lower()[:254]
+        located = await self._off(lambda: self.mirror.find(key), Located((), (), None, None))
+        answers = await self._answers(key, renew=True)
+        if located.entries and not any(one.fresh for one in answers):
+            return Finding(key, Presence.PUBLISHED, located.entries, located.as_of, (Source.EXTRACTION,))
+        return self._joined(key, located, answers)
+
     async def _own(self, key: str) -> Finding | None:
         """Give what the provisioning base says of an address of ours; None for those of others."""
         if self._local is None or not self._local.covers(key.rpartition("@")[2]):
@@ -119,9 +128,9 @@ class Desk:
         sources = (Source.LOCAL, Source.EXTRACTION) if located.entries else (Source.LOCAL,)
         return Finding(key, Presence.PUBLISHED, located.entries or (box.entry,), now, sources)
 
-    async def _answers(self, key: str) -> Sequence[RemoteAnswer]:
+    async def _answers(self, key: str, *, renew: bool = False) -> Sequence[RemoteAnswer]:
         try:
-            return await self._remote.answers(key) if self._remote is not None else ()
+            return await self._remote.answers(key, renew=renew) if self._remote is not None else ()
         except MssFault as fault:
             log.error("directory_remote_failed", rule=fault.rule)
             return ()

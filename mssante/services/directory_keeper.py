@@ -91,6 +91,7 @@ class DirectoryKeeper:
         self._failures = 0
         self._wait = 0.0
         self._told = ""
+        self._refused = False  # what is offered was refused, and nothing else was offered since
 
     async def run(self) -> None:
         """Refresh for ever."""
@@ -130,6 +131,7 @@ class DirectoryKeeper:
         self._failures += 1
         self._wait = fault.seconds if isinstance(fault, TooManyRequests) else 0.0
         refused = not isinstance(fault, OperatorFault)
+        self._refused = self._refused or refused
         DIRECTORY_ADOPTIONS.labels("refused" if refused else "unreachable").inc()
         if self._told == fault.rule:
             return
@@ -144,7 +146,10 @@ class DirectoryKeeper:
             self._stamp = held.stamp if held is not None else None
         offer = await self._origin.look(self._seen)
         stamp = stamp_of(offer.name)
-        if (stamp is not None and stamp == self._stamp) or self._same(offer):
+        if stamp is not None and stamp == self._stamp:
+            self._refused = False
+            return None
+        if self._same(offer):
             return None
         target = self._settings.folder / "download.part"
         await self._off(lambda: self._settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700))
@@ -155,6 +160,7 @@ class DirectoryKeeper:
             adoption = await self._off(lambda: self._mirror.adopt(request))
         finally:
             await self._off(lambda: target.unlink(missing_ok=True))
+        self._refused = False
         if adoption is not None:
             self._stamp = adoption.stamp
             DIRECTORY_ADOPTIONS.labels("adopted").inc()
@@ -181,5 +187,4 @@ class DirectoryKeeper:
         DIRECTORY_ENTRIES.set(state.entries)
         age = self._clock.now() - state.latest.stamp if state.latest is not None else None
         DIRECTORY_AGE.set(age.total_seconds() if age is not None else -1)
-        refused = bool(self._told) and not self._told.startswith("HTTP-")
-        DIRECTORY_ALARM.set(int(refused or age is None or age > self._settings.oldest))
+        DIRECTORY_ALARM.set(int(self._refused or age is None or age > self._settings.oldest))

@@ -20,6 +20,10 @@ class DirectoryDesk(Protocol):
         """Tell what is known of an address. ask: may ask the FHIR and LDAP sources when the mirror lacks it."""
         ...
 
+    async def shown(self, address: str) -> Finding:
+        """Tell what the directory itself shows of an address, asked anew: what we know of our own mailboxes is left out."""
+        ...
+
     async def search(self, query: DirectoryQuery) -> Sequence[DirectoryEntry]:
         """Give entries, best first, at most `query.limit` (1 to 200)."""
         ...
@@ -53,6 +57,9 @@ class RemoteAnswer(Protocol):
 class RemoteAsker(Protocol):
     """Remote sources together (`services.directory_sources.RemoteSources`)."""
 
-    async def answers(self, address: str) -> Sequence[RemoteAnswer]:
-        """Give what each says of exactly this address. Never raises for one that is silent."""
+    async def answers(self, address: str, *, renew: bool = False) -> Sequence[RemoteAnswer]:
+        """Give what each says of exactly this address. renew: ask even when a young answer is kept.
+
+        Never raises for one that is silent.
+        """
         ...

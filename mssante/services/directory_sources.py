@@ -189,6 +189,10 @@ class RemoteDesk:
         """Tell what the sources say; nothing without asking."""
         return finding_of(address.lower(), await self._sources.answers(address)) if ask else Finding(address, Presence.UNKNOWN)
 
+    async def shown(self, address: str) -> Finding:
+        """Tell what the sources show of an address."""
+        return await self.find(address, ask=True)
+
     async def search(self, query: DirectoryQuery) -> Sequence[DirectoryEntry]:
         """Nothing: remote sources are asked for exact addresses only (F4.15)."""
         return ()

@@ -183,7 +183,7 @@ class Publisher:
     async def _adopt(self, driver: PublicationDriver, wanted: PublishedBox, work: _Work) -> Answer:
         """The entry stands there already: leave it when it is as wanted, else write it whole (api-mss-fhir §4.1)."""
         if self._desk is not None:
-            finding = await self._desk.find(wanted.address, ask=True)
+            finding = await self._desk.shown(wanted.address)
             if any(_same(one, wanted) for one in finding.entries):
                 return Answer(SendResult.ACCEPTED, detail="adopted")
         answer = await self._ask(driver, wanted.holder, rewrite(wanted), [work])
@@ -260,7 +260,7 @@ class Publisher:
             self._stores.journal.append(tx, [_event(work, settled, now)])
 
     async def look(self, *, after: str = "", limit: int = LOOKS) -> tuple[int, str]:
-        """Ask the directory which accepted entries are seen; give (how many became so, address to go on from, empty at the end)."""
+        """Ask the directory which accepted entries are seen; give (how many became so, address to go on from or empty)."""
         if self._desk is None:
             return 0, ""
         rows = await self._stores.database.read(lambda tx: self._stores.publication.page(tx, after=after, limit=limit))
@@ -284,11 +284,10 @@ class Publisher:
             return False
         if box is not None and box.red_listed:
             return False
-        finding = await self._desk.find(row.address, ask=True)
-        elsewhere = [one for one in finding.entries if one.source.value != "local"]
+        finding = await self._desk.shown(row.address)
         if box is None:
-            return not elsewhere and finding.presence in (Presence.ABSENT, Presence.CLOSED)
-        return bool(elsewhere)
+            return finding.presence in (Presence.ABSENT, Presence.CLOSED)
+        return bool(finding.entries)
 
     async def _count(self) -> None:
         counts = await self._stores.database.read(lambda tx: self._stores.publication.counts(tx))

@@ -15,7 +15,7 @@ from functools import partial
 
 from mssante.clock import Clock
 from mssante.directory.publication import PublishedBox, read_box
-from mssante.directory.values import DirectoryEntry, Finding, Presence, Source
+from mssante.directory.values import DirectoryEntry, Finding, Presence
 from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.journal import JournalEvent, JournalKind
@@ -53,7 +53,7 @@ def delay(row: PublicationRow) -> timedelta | None:
 def differences(row: PublicationRow, finding: Finding) -> tuple[Difference, ...]:
     """Name what differs between an accepted row and what the directory shows of its address."""
     box = read_box(row.sent)
-    entries = [one for one in finding.entries if one.source is not Source.LOCAL]
+    entries = list(finding.entries)
     if finding.presence is Presence.UNKNOWN:
         return (Difference.UNKNOWN,)
     if box is None:
@@ -120,7 +120,7 @@ class PublicationDesk:
             rows = await self.rows(after=after)
             for row in rows:
                 if row.state in (PublicationState.ACCEPTED, PublicationState.WITHDRAWN):
-                    yield Compared(row, differences(row, await desk.find(row.address, ask=True)))
+                    yield Compared(row, differences(row, await desk.shown(row.address)))
             if len(rows) < PAGE:
                 return
             after = rows[-1].address

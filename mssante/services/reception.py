@@ -21,7 +21,8 @@ from mssante.model import replies
 from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
 from mssante.model.journal import JournalEvent, JournalKind
-from mssante.model.mailbox import Mailbox, MailboxState
+from mssante.model.mailbox import Mailbox
+from mssante.model.mailbox_rules import EFFECTS, Inbound
 from mssante.model.message import Author, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
 from mssante.observability.metrics import RECEIVED
@@ -79,15 +80,20 @@ class AcceptContext:
     certificates: LateCertificates = field(default_factory=LateCertificates)
 
 
-def mailbox_decision(mailbox: Mailbox | None, address: str) -> Decision:
-    """Decide on a recipient of ours from its state (spec §5)."""
-    if mailbox is None:
-        return replies.unknown_mailbox(address)
-    if mailbox.state is MailboxState.SUSPENDED:
-        return replies.suspended_mailbox(address)
-    if mailbox.state in (MailboxState.CLOSED, MailboxState.PURGED, MailboxState.PROVISIONED):
-        return replies.closed_mailbox(address)
-    return Allow()
+def mailbox_decision(mailbox: Mailbox | None, address: str, book: AddressBook | None = None) -> Decision:
+    """Decide on a recipient of ours from its state (spec §5). book: knows since when it is closed, and what is configured."""
+    inbound = Inbound.UNKNOWN if mailbox is None else EFFECTS[mailbox.state].inbound
+    if inbound is Inbound.TAKEN:
+        return Allow()
+    if inbound is Inbound.LATER:
+        return replies.unopened_mailbox(address)
+    if inbound is Inbound.SUSPENDED:
+        final = book is not None and book.suspended_final
+        return replies.shut_mailbox(address) if final else replies.suspended_mailbox(address)
+    if inbound is Inbound.CLOSED:
+        ending = book.endings.get(mailbox.id, ("", "")) if book is not None and mailbox is not None else ("", "")
+        return replies.closed_mailbox(address, *ending)
+    return replies.unknown_mailbox(address)
 
 
 def room_decision(context: AcceptContext, transaction: MailTransaction, mailbox: Mailbox, address: str) -> Decision:
@@ -192,7 +198,7 @@ class Reception:
         return self._add(state, recipient, await self._context.addresses.find(recipient.address.key))
 
     def _add(self, state: SmtpSessionState, recipient: Recipient, mailbox: Mailbox | None) -> Decision:
-        decision = mailbox_decision(mailbox, str(recipient.address))
+        decision = mailbox_decision(mailbox, str(recipient.address), self._context.addresses)
         transaction = state.transaction
         if isinstance(decision, Refuse) or mailbox is None or transaction is None:
             return decision

@@ -167,7 +167,7 @@ class Submission:
 
     async def _add_local(self, transaction: MailTransaction, recipient: Recipient) -> Decision:
         mailbox = await self._context.addresses.find(recipient.address.key)
-        decision = mailbox_decision(mailbox, str(recipient.address))
+        decision = mailbox_decision(mailbox, str(recipient.address), self._context.addresses)
         if isinstance(decision, Allow) and mailbox is not None and mailbox.address not in transaction.seen:  # by an alias too
             decision = room_decision(self._context, transaction, mailbox, str(recipient.address))
             if isinstance(decision, Refuse):

@@ -40,6 +40,7 @@ from mssante.storage.holds import HoldStore as HoldStore
 from mssante.storage.identities import IdentityStore as IdentityStore
 from mssante.storage.imports import ImportedCopy as ImportedCopy
 from mssante.storage.imports import ImportStore as ImportStore
+from mssante.storage.life import LifeStore as LifeStore
 from mssante.storage.peercerts import PeerCertificate as PeerCertificate
 from mssante.storage.peercerts import PeerCertificateStore as PeerCertificateStore
 from mssante.storage.publication import PublicationStore as PublicationStore
@@ -413,6 +414,7 @@ class Stores:
     api_tokens: ApiTokenStore
     identities: IdentityStore
     credentials: CredentialStore
+    life: LifeStore
     closers: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mssante.storage.blobs_file import FileBlobStore
 from mssante.storage.interfaces import Stores, TextIndex
+from mssante.storage.mirror import Mirror, MirrorPolicy
 from mssante.storage.remotecache import AnswerCache
 from mssante.storage.sql.accounts import SqlAccountStore
 from mssante.storage.sql.annotations import SqlAnnotationStore
@@ -28,7 +29,9 @@ from mssante.storage.sql.holds import SqlHoldStore
 from mssante.storage.sql.identities import SqlIdentityStore
 from mssante.storage.sql.imports import SqlImportStore
 from mssante.storage.sql.journal import SqlJournalStore
+from mssante.storage.sql.life import SqlLifeStore
 from mssante.storage.sql.messages import SqlMessageStore
+from mssante.storage.sql.mirror import SqliteMirror
 from mssante.storage.sql.peek import SchemaState, peek_sqlite
 from mssante.storage.sql.peercerts import SqlPeerCertificateStore
 from mssante.storage.sql.publication import SqlPublicationStore
@@ -81,12 +84,18 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
         annotations=SqlAnnotationStore(), feed=SqlFeedStore(), holds=SqlHoldStore(),
         peer_certificates=SqlPeerCertificateStore(), identities=SqlIdentityStore(), credentials=SqlCredentialStore(),
         smime=SqlSmimeStore(), exchanges=SqlExchangeStore(), delegations=SqlDelegationStore(), filters=SqlFilterStore(),
-        publication=SqlPublicationStore(), api_tokens=SqlApiTokenStore(), closers=[lock.close, database.close])
+        publication=SqlPublicationStore(), api_tokens=SqlApiTokenStore(), life=SqlLifeStore(),
+        closers=[lock.close, database.close])
 
 
 def open_answer_cache(path: Path, most: int) -> AnswerCache:
     """Give the cache of remote directory answers in a file of its own. Raises OperatorFault (`ANNUAIRE-CACHE`)."""
     return SqliteAnswerCache(path, most)
+
+
+def open_mirror(folder: Path, policy: MirrorPolicy) -> Mirror:
+    """Give the mirror of the national directory kept in a folder; nothing is opened yet."""
+    return SqliteMirror(folder, policy)
 
 
 def open_text_index(folder: Path) -> TextIndex:

@@ -9,6 +9,8 @@ from mssante.topics.base import Ground, Topic
 from mssante.topics.directory import DirectoryTopic
 from mssante.topics.directory_use import DirectoryUseTopic
 from mssante.topics.discovery import DiscoveryTopic
+from mssante.topics.ldap import LdapTopic
+from mssante.topics.life import LifeTopic
 from mssante.topics.provisioning import ProvisioningTopic
 from mssante.topics.publication import PublicationTopic
 from mssante.topics.sharing import SharingTopic
@@ -22,10 +24,12 @@ def topics(ground: Ground) -> list[Topic]:
         DirectoryUseTopic(ground),  # before the desk, which asks its sources
         DirectoryTopic(ground),
         PublicationTopic(ground),
+        LifeTopic(ground),
         SharingTopic(ground),
         ProvisioningTopic(ground),
         AccountTopic(ground),
         SieveTopic(ground),
         ApiTopic(ground, tokens),
+        LdapTopic(ground),
         DiscoveryTopic(ground),
     ]

@@ -20,8 +20,8 @@ from mssante.services.directory import Desk, LocalBox
 from mssante.services.directory_keeper import DirectoryKeeper, KeeperSettings
 from mssante.services.directory_port import RemoteAsker
 from mssante.storage.interfaces import Stores, Tx
-from mssante.storage.mirror import MirrorPolicy
-from mssante.storage.sql.mirror import SqliteMirror
+from mssante.storage.mirror import Mirror, MirrorPolicy
+from mssante.storage.open import open_mirror
 from mssante.topics.base import Ground, Topic
 from mssante.topics.directory_use import remote_sources
 from mssante.transport.annuaire_extraction import ExtractionSource
@@ -29,10 +29,10 @@ from mssante.transport.annuaire_extraction import ExtractionSource
 EXCHANGES = 300
 
 
-def mirror_for(config: Config) -> SqliteMirror:
+def mirror_for(config: Config) -> Mirror:
     """Give the mirror of a configuration; nothing is opened yet."""
     section = config.operator.directory
-    return SqliteMirror(config.path(section.folder), MirrorPolicy(
+    return open_mirror(config.path(section.folder), MirrorPolicy(
         section.shrink_percent, section.keep_days, limits=ExtractionLimits(section.max_text_bytes)))
 
 
@@ -74,7 +74,7 @@ class ProvisionedBoxes:
         return (found[address].closed_at, found[address].source) if address in found else None
 
 
-def desk_for(config: Config, stores: Stores, clock: Clock, mirror: SqliteMirror, remote: RemoteAsker | None) -> Desk:
+def desk_for(config: Config, stores: Stores, clock: Clock, mirror: Mirror, remote: RemoteAsker | None) -> Desk:
     """Give the desk of a configuration."""
     domains = frozenset(one.name for one in config.domains.domain)
     return Desk(mirror, clock, None, local=ProvisionedBoxes(stores, domains), remote=remote,

@@ -23,7 +23,9 @@ from mssante.transport.annuaire_patch import FhirPatchDriver, PatchTarget
 def facts_of(stores: Stores) -> FactsReader:
     """Give the reader of what the directory needs to know of mailboxes."""
     def read(tx: Tx, boxes: Sequence[Mailbox]) -> Mapping[int, BoxFacts]:
-        return {}
+        found = stores.life.profiles(tx, [box.id for box in boxes]) if boxes else {}
+        return {key: BoxFacts(one.service, one.description, one.responsible, one.red_list, one.rank)
+                for key, one in found.items()}
 
     return read
 

@@ -213,6 +213,8 @@ TRUST_ROWS: tuple[Row, ...] = (
      "The URL is neither http nor https.", "Mend the URL in operator.toml."),
     ("HTTP-UNREACHABLE", "source", "us", "La source ne répond pas.", "Vérifier le réseau, le mandataire et les ancres HTTPS.",
      "The source cannot be reached.", "Check the network, the proxy and the HTTPS anchors."),
+    ("HTTP-ATTENTE", "source", "ans", "La source demande d'attendre (429, 503).", "Rien : le délai demandé est respecté.",
+     "The source asks us to wait (429, 503).", "Nothing: the delay asked for is respected."),
     ("HTTP-STATUS", "source", "ans", "La source répond une erreur.", "Vérifier l'adresse ; attendre, ou prévenir l'ANS.",
      "The source answers an error.", "Check the URL; wait, or tell ANS."),
     ("HTTP-CODING", "source", "ans", "La source donne un corps compressé.",

@@ -6,7 +6,6 @@ Messages of the stage are synthetic: `MESSAGES` by name. Nothing here listens on
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

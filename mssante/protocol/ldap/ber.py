@@ -50,7 +50,8 @@ def message_size(head: bytes) -> int | None:
             return None
         size, start = int.from_bytes(head[2:2 + count], "big"), 2 + count
     if start + size > MAX_REQUEST:
-        raise LdapFault(say("requête LDAP trop grosse", "LDAP request is too large"), detail=f"> {MAX_REQUEST}", rule="LDAP-TAILLE")
+        raise LdapFault(say("requête LDAP trop grosse", "LDAP request is too large"), rule="LDAP-TAILLE",
+                        detail=f"> {MAX_REQUEST} octets")
     return start + size
 
 

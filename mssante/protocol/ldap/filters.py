@@ -1,6 +1,6 @@
 """Search filters (RFC 4511 §4.5.1.7): read from BER within limits, matched against attributes, turned into words to search.
 
-- Matching has three values (RFC 4511 §4.5.1): an attribute that the entry lacks makes a comparison undefined, and so its negation.
+- Matching has three values (RFC 4511 §4.5.1): a comparison with what the entry lacks is undefined, so is its negation.
 - Text is compared without case nor accents. `anr` (Outlook) stands for the names and the address, each word by its start.
 - `searches` gives the word lists that together find everything a filter could match, as far as words can; the caller matches
   what it found. A filter that no word narrows gives an empty text, which the caller must not serve.

@@ -175,7 +175,7 @@ class _Run:
         if not self._request.force and self._rows < held * (1 - policy.shrink_percent / 100):
             raise InputFault(say("l'extraction a perdu trop de lignes", "the extraction lost too many rows"),
                              detail=f"{held} -> {self._rows}, directory.shrink_percent = {policy.shrink_percent:g}",
-                             rule="MIROIR-RETRECI", remedy=say("vérifiez-la ; si elle est juste : directory import FICHIER --force",
+                             rule="MIROIR-RETRECI", remedy=say("vérifiez-la ; juste : directory import FICHIER --force",
                                                                "check it; if right: directory import FILE --force"))
 
     # -------------------------------------------------------------------------------------- the transaction
@@ -268,8 +268,8 @@ class _Run:
         """Write the adoption, its changes and who left; history is bounded."""
         stamp = micros(adoption.stamp)
         self._db.execute("INSERT INTO main.adoption VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
-            adoption.id, stamp, micros(adoption.at), adoption.name, adoption.sha256, adoption.rows, adoption.added, adoption.removed,
-            adoption.changed, adoption.repeated, int(adoption.first)))
+            adoption.id, stamp, micros(adoption.at), adoption.name, adoption.sha256, adoption.rows, adoption.added,
+            adoption.removed, adoption.changed, adoption.repeated, int(adoption.first)))
         for kind in ("added", "removed", "changed"):
             self._db.executemany("INSERT INTO main.change(stamp, kind, address) VALUES (?, ?, ?)",
                                  ((stamp, kind, address) for address in sorted(getattr(found, kind))))

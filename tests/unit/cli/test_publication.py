@@ -72,7 +72,7 @@ def test_reconciliation_tells_and_mends(boxes: Space, monkeypatch: pytest.Monkey
         replace(row, state=PublicationState.ACCEPTED, sent=row.wanted) for row in stores.publication.page(tx) if row.wanted]))
 
     class Empty:
-        async def find(self, address: str, *, ask: bool = False) -> Finding:
+        async def shown(self, address: str) -> Finding:
             return Finding(address, Presence.ABSENT)
 
     @asynccontextmanager

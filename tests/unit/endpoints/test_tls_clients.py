@@ -16,7 +16,7 @@ PEM = IGC.anchors_pem.decode()
 
 
 def test_this_python_is_known() -> None:
-    """When this fails on a new Python: read PySSLContext in `_ssl.c`, run test_imap_login.py, then move the bound (ADR 0021)."""
+    """When this fails on a new Python: read PySSLContext in `_ssl.c`, run test_imap_login.py, then move the bound (ADR 0018)."""
     assert tls_clients.KNOWN[0] <= sys.version_info[:2] < tls_clients.KNOWN[1]
     for kind in (ssl.SSLContext, AlertingContext):
         context = kind(ssl.PROTOCOL_TLS_SERVER)

@@ -30,7 +30,7 @@ def test_read(text: str, kind: HolderKind, national: str) -> None:
 @pytest.mark.parametrize(("text", "rule"), [
     ("", "TITULAIRE-FORME"), ("8", "TITULAIRE-FORME"), ("81234", "TITULAIRE-FORME"), ("9" + RPPS, "TITULAIRE-FORME"),
     ("8" + RPPS + "0", "TITULAIRE-FORME"), ("abcdefghi", "TITULAIRE-FORME"), ("1" * 500, "TITULAIRE-FORME"),
-    ("٨" + RPPS, "TITULAIRE-FORME"), ("8" + RPPS[:-1] + str((int(RPPS[-1]) + 1) % 10), "TITULAIRE-CLE"), ("1" + FINESS[:-1] + str((int(FINESS[-1]) + 1) % 10),
+    ("٨" + RPPS, "TITULAIRE-FORME"), ("0١٢٣٤٥٦٧٨٩", "TITULAIRE-FORME"), ("356000000١٢٣٤٥", "TITULAIRE-FORME"), ("8" + RPPS[:-1] + str((int(RPPS[-1]) + 1) % 10), "TITULAIRE-CLE"), ("1" + FINESS[:-1] + str((int(FINESS[-1]) + 1) % 10),
                                                                              "TITULAIRE-CLE"),
     ("3" + SIRET[:-1] + str((int(SIRET[-1]) + 1) % 10), "TITULAIRE-CLE"), ("35600000000049", "TITULAIRE-CLE")])
 def test_refused(text: str, rule: str) -> None:

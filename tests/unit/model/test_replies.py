@@ -17,7 +17,8 @@ CONSTANTS = {name: value for name, value in vars(replies).items() if isinstance(
 MAKERS: dict[str, Callable[[str], SmtpReply]] = {
     "too_big": lambda _: replies.too_big(1000), "not_ours": lambda x: replies.not_ours(x).reply,
     "unknown_mailbox": lambda x: replies.unknown_mailbox(x).reply, "suspended_mailbox": lambda x: replies.suspended_mailbox(x).reply,
-    "closed_mailbox": lambda x: replies.closed_mailbox(x).reply,
+    "closed_mailbox": lambda x: replies.closed_mailbox(x).reply, "shut_mailbox": lambda x: replies.shut_mailbox(x).reply,
+    "unopened_mailbox": lambda x: replies.unopened_mailbox(x).reply,
     "full_mailbox": lambda x: replies.full_mailbox(x, permanent=True).reply,
     "outside_trust_space": lambda _: replies.outside_trust_space("x.fr", "2026-03-01").reply,
     "no_send_right": lambda x: replies.no_send_right(x).reply,

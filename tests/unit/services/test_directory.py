@@ -14,6 +14,7 @@ import pytest
 from mssante.directory.extraction import COLUMNS
 from mssante.directory.values import DirectoryEntry, DirectoryQuery, Presence, Source
 from mssante.errors import OperatorFault
+from mssante.observability.metrics import DIRECTORY_ALARM
 from mssante.services.directory import Desk, LocalBox
 from mssante.services.directory_keeper import DirectoryKeeper, KeeperSettings, Offer, TooManyRequests
 from mssante.services.directory_sources import SourceAnswer
@@ -69,7 +70,7 @@ class Remote:
         self.told = answers
         self.asked: list[str] = []
 
-    async def answers(self, address: str) -> tuple[SourceAnswer, ...]:
+    async def answers(self, address: str, *, renew: bool = False) -> tuple[SourceAnswer, ...]:
         self.asked.append(address)
         return self.told
 
@@ -105,7 +106,7 @@ async def test_remote_sources_fill_what_the_mirror_lacks(mirror: SqliteMirror) -
 
 async def test_search_knows_the_asker_and_survives_a_bad_file(mirror: SqliteMirror, tmp_path: Path) -> None:
     desk = Desk(mirror, Clock(), None, local=Local())
-    assert [one.family_name for one in await desk.search(DirectoryQuery("x", mailbox_id=1))][0] == "PAUL"
+    assert next(iter(await desk.search(DirectoryQuery("x", mailbox_id=1)))).family_name == "PAUL"
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "mirror.db").write_bytes(b"x" * 9000)
     bad = Desk(SqliteMirror(tmp_path / "bad"), Clock(), None)
@@ -137,12 +138,13 @@ async def test_the_keeper_takes_what_is_new_and_keeps_what_is_good(mirror: Sqlit
     assert await keeper.refresh() is None and origin.fetched == 0 and keeper.pause() == 3600
     origin.path = write(tmp_path, 3, "anne", "paul", "lea", end="")
     assert await keeper.refresh() is None and await keeper.refresh() is None and origin.fetched == 1
+    assert DIRECTORY_ALARM._value.get() == 1
     assert [kind for kind, _ in told] == ["directory_refused"] and mirror.find("hidden@x.mssante.fr").entries
     origin.path = write(tmp_path, 3, "anne", "paul", "hidden", "new")
     origin.path = origin.path.rename(tmp_path / "Extraction_Correspondance_MSSante_202609030731.txt")
     adopted = await keeper.refresh()
     assert adopted is not None and (adopted.added, adopted.removed) == (1, 1) and told[-1][0] == "directory_adopted"
-    assert not (tmp_path / "annuaire" / "download.part").exists()
+    assert not (tmp_path / "annuaire" / "download.part").exists() and DIRECTORY_ALARM._value.get() == 0
     origin.fault = TooManyRequests(500, 429)
     await keeper.refresh()
     assert keeper.pause() == 500

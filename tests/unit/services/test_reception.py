@@ -49,8 +49,8 @@ async def test_the_senders_domain_must_be_bound_to_the_certificate(
 
 @pytest.mark.parametrize(("state", "reply", "rule"), [
     (MailboxState.ACTIVE, "250 2.1.5", ""), (MailboxState.PUBLISHED, "250 2.1.5", ""), (MailboxState.SUSPENDED, "450 4.2.1", "BOITE-SUSPENDUE"),
-    (MailboxState.CLOSED, "550 5.2.1", "BOITE-FERMEE"), (MailboxState.PURGED, "550 5.2.1", "BOITE-FERMEE"),
-    (MailboxState.PROVISIONED, "550 5.2.1", "BOITE-FERMEE")])
+    (MailboxState.CLOSED, "550 5.2.1", "BOITE-FERMEE"), (MailboxState.PURGED, "550 5.1.1", "BOITE-INCONNUE"),
+    (MailboxState.PROVISIONED, "450 4.2.1", "BOITE-PAS-OUVERTE")])
 async def test_the_state_of_the_mailbox_decides(stage: SmtpStage, wire: Wire, state: MailboxState, reply: str, rule: str) -> None:
     await stage.set_state(ALICE, state)
     await wire.ask(MAIL)

@@ -1,0 +1,111 @@
+"""A scripted time of 500 days over 1,000 mailboxes on a fake clock: who logs in, objects, is held, is closed. Used by
+tests/scenarios/test_life_year.py and bench/life_year.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
+from mssante.model.mailbox_rules import LifePolicy
+from mssante.services.life import LifeDesk, LifeSettings, UseBook
+from mssante.services.life_keeper import KeeperSettings, LifeKeeper
+from mssante.services.sasl import Caller
+from mssante.storage.interfaces import Account, NewMailbox, Stores
+from mssante.storage.life import Profile
+
+START = datetime(2026, 1, 1, 3, 0, tzinfo=UTC)
+DOMAIN = "alpha.mssante.test"
+SPREAD = 50  # days over which mailboxes are made
+CALLER = Caller("192.0.2.1:1", "imap")
+# cohort: how many of 1,000
+COHORTS = {"used": 400, "idle": 250, "returns": 100, "objects": 50, "held": 50, "resumes": 50, "suspended": 50, "closed": 50}
+
+
+class StepClock:
+    """A clock that a script moves."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def now(self) -> datetime:
+        """Give the scripted instant."""
+        return self.at
+
+    def monotonic(self) -> float:
+        """Give its seconds."""
+        return (self.at - START).total_seconds()
+
+
+@dataclass
+class Year:
+    """A script under way."""
+
+    stores: Stores
+    clock: StepClock = field(default_factory=StepClock)
+    boxes: dict[str, list[Mailbox]] = field(default_factory=lambda: {name: [] for name in COHORTS})
+    born: dict[int, int] = field(default_factory=dict)
+    accounts: dict[int, Account] = field(default_factory=dict)
+    withheld: Counter[str] = field(default_factory=Counter)
+    monthly: dict[int, Counter[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.desk = LifeDesk(self.stores, self.clock, LifeSettings(LifePolicy(), frozenset((DOMAIN,))))
+        self.uses = UseBook(self.desk)
+        self.keeper = LifeKeeper(self.desk, KeeperSettings(), self.uses)
+
+    async def make(self, day: int) -> None:
+        """Make the mailboxes of a day, with their logins."""
+        wanted = [(name, rank) for name, count in COHORTS.items() for rank in range(count) if rank % SPREAD == day]
+        news = [NewMailbox(f"{name}{rank}@{DOMAIN}", MailboxType.PER, self.clock.now()) for name, rank in wanted]
+        made = await self.stores.database.write(lambda tx: self.stores.accounts.create_mailboxes(tx, news))
+        logins = [(box.address, "x", (box.id,)) for box in made]
+        accounts = await self.stores.database.write(lambda tx: self.stores.accounts.create_accounts(tx, logins))
+        for (name, _), box, account in zip(wanted, made, accounts, strict=True):
+            self.boxes[name].append(box)
+            self.born[box.id], self.accounts[box.id] = day, account
+        # half of them have a contact in our domain
+        profiles = [Profile(box.id, contact=f"used0@{DOMAIN}") for box in made[::2] if not box.address.startswith("used0@")]
+        await self.stores.database.write(lambda tx: self.stores.life.put_profiles(tx, profiles, self.clock.now()))
+
+    async def people(self, day: int) -> None:
+        """What people do on a day, counted from the making of each mailbox."""
+        for name, boxes in self.boxes.items():
+            for box in boxes:
+                age = day - self.born[box.id]
+                if (name == "used" and age % 30 == 7) or (name, age) in (("returns", 340), ("resumes", 400)):
+                    self.uses.note(self.accounts[box.id], CALLER)
+                elif (name, age) == ("objects", 310):
+                    await self.desk.object(box.address, actor="admin")
+                elif (name, age) == ("held", 20):
+                    await self.desk.hold(box.address, START + timedelta(days=900), actor="admin")
+                elif (name, age) == ("suspended", 100):
+                    await self.desk.move(box.address, MailboxState.SUSPENDED, reason="leave", actor="admin")
+                elif (name, age) == ("closed", 50):
+                    await self.desk.move(box.address, MailboxState.CLOSED, reason="left", actor="admin", successor=f"used0@{DOMAIN}")
+
+    async def live(self, days: int) -> None:
+        """Live day after day: people, then the keeper."""
+        for day in range(days):
+            self.clock.at = START + timedelta(days=day)
+            if day < SPREAD:
+                await self.make(day)
+            await self.people(day)
+            report = await self.keeper.tick()
+            if report is not None:
+                self.monthly.setdefault(day // 30, Counter()).update(report.done)
+                if report.withheld:
+                    self.withheld[report.withheld] += 1
+
+    async def table(self) -> dict[str, Counter[str]]:
+        """Count by cohort the final states, and the events of the journal."""
+        rows = await self.stores.database.read(lambda tx: self.stores.journal.recent(tx, kind="mailbox_changed", limit=1_000_000))
+        found: dict[str, Counter[str]] = {name: Counter() for name in COHORTS}
+        for row in rows:
+            found[row.subject.partition("@")[0].rstrip("0123456789")][f"journal {row.payload['action']}"] += 1
+        for name, boxes in self.boxes.items():
+            now = await self.stores.database.read(
+                lambda tx, boxes=boxes: self.stores.accounts.mailboxes_by_id(tx, [box.id for box in boxes]))
+            found[name].update(box.state.value for box in now)
+        return found
