@@ -261,7 +261,7 @@ class OutOfOffice:
             older = reference_ids(view.headers.get(b"references"), view.headers.get(b"in-reply-to"))
             headers += [("In-Reply-To", answered), ("References", " ".join([*older.split()[-20:], answered]))]
         sender = parse_envelope_address(asked.mailbox.address)
-        return letter(Letter(sender, (to,), self._subject(asked), _plain(action), now, f"<{trace_id}@{sender.domain}>",
+        return letter(Letter(sender, (to,), self._subject(asked), self._text(action), now, f"<{trace_id}@{sender.domain}>",
                              trace_id, sender_name=asked.mailbox.display_name, headers=tuple(headers)))
 
     def _subject(self, asked: Answering) -> str:
@@ -271,6 +271,12 @@ class OutOfOffice:
             chosen = "Auto: " + decode_words(asked.view.headers.get(b"subject") or b"", 200)  # RFC 5230 §4.3
         clean = "".join(letter_ for letter_ in chosen if letter_.isprintable())[:200].strip()
         return clean or "Réponse automatique : absence"
+
+    def _text(self, action: Vacation) -> str:
+        """Give the text; one that may repeat the letter (its subject may name a patient) is replaced."""
+        if action.plain_reason or not self._parts.settings.neutral:
+            return _plain(action)
+        return "Je suis absent. Votre message m'attend dans ma boite et sera lu a mon retour.\n"
 
     def _acceptance(self, raw: bytes, to: MailAddress, home: Mailbox | None, now: datetime, event: JournalEvent) -> Acceptance:
         """File it here, or queue it with the null sender (RFC 5230 §5.1); it is not filtered."""

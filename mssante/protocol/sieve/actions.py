@@ -41,7 +41,8 @@ class Discard:
 @dataclass(frozen=True, slots=True)
 class Vacation:
     """Tell the sender that its reader is away (RFC 5230 §4). seconds: before the same sender is told again, None: as configured;
-    mime: the reason is a whole MIME entity; plain_subject: no variable stood in the subject."""
+    mime: the reason is a whole MIME entity; plain_subject, plain_reason: no variable stood in it, so that it holds no word of the
+    message answered."""
 
     reason: str = field(repr=False)
     seconds: int | None = None
@@ -51,6 +52,7 @@ class Vacation:
     mime: bool = False
     handle: str = ""
     plain_subject: bool = True
+    plain_reason: bool = True
 
 
 Action = Keep | FileInto | Redirect | Discard | Vacation

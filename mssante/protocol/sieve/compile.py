@@ -188,11 +188,11 @@ def _vacation(read: Read) -> Step:
     reason, subject = read.string(read.places[0]), read.string(read.tags.get("subject"))
     sender = read.string(read.tags.get("from"))
     addresses, handle = read.strings(read.tags.get("addresses")), read.string(read.tags.get("handle"))
-    mime, plain = "mime" in read.tags, isinstance(subject, str)
+    mime, plain, said = "mime" in read.tags, isinstance(subject, str), isinstance(reason, str)
 
     def step(run: Run) -> None:
         run.add(Vacation(run.text(reason), seconds, run.text(subject), run.text(sender),
-                         tuple([run.text(address) for address in addresses]), mime, run.text(handle), plain))
+                         tuple([run.text(address) for address in addresses]), mime, run.text(handle), plain, said))
 
     return step
 

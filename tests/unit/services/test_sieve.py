@@ -182,6 +182,19 @@ async def test_an_absence_is_told_once_threaded_and_neutral(stage: SmtpStage, sp
     assert len(await stage.journal(JournalKind.VACATION_SENT)) == 1
 
 
+@pytest.mark.parametrize("words", [':subject "Re: ${0}" "absente"', '"absente, pour ${0}"', '"absente, ${known}"'])
+async def test_an_answer_never_repeats_the_letter(stage: SmtpStage, space: SieveSpace, wire: Wire, words: str) -> None:
+    """A subject may name a patient: neither subject nor text of an answer takes words from the message."""
+    await space.script(ALICE, 'require ["vacation","variables"]; if header :matches "subject" "*" '
+                              f'{{ set "known" "${{1}}"; vacation {words}; }}')
+    await deliver(wire, letter("Subject: Mme DUPONT Jeanne\r\n"))
+    await space.absences.flush()
+    (queued,) = await stage.queue()
+    sent = await stage.stores.database.read(lambda tx: stage.stores.messages.contents(tx, [queued.message_id], with_body=True))
+    body = (sent[0].inline or b"").upper()
+    assert b"DUPONT" not in body and b"AUTO-SUBMITTED" in body and b"ABSEN" in body
+
+
 async def test_told_again_after_the_delay_and_not_after_the_end(stage: SmtpStage, wire: Wire) -> None:
     space = sieve_space(stage, minimum_seconds=60)
     await space.script(ALICE, 'require ["vacation-seconds","date","relational"]; if currentdate :value "lt" :zone "+0000" "hour" "13" '
