@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from mssante.clock import Clock
-from mssante.directory.values import DirectoryEntry, DirectoryQuery, Finding
+from mssante.directory.values import DirectoryEntry, DirectoryQuery, Finding, Presence
 from mssante.endpoints.web import basic_account
 from mssante.services.accounts import Accounts
 from mssante.services.apitokens import ApiTokens
@@ -137,7 +137,8 @@ class DirectoryApi:
 
 def _finding(found: Finding) -> dict[str, Any]:
     entries = [document(one) for one in found.entries if not one.red_listed]
-    return {"address": found.address, "presence": found.presence.value, "entries": entries, "near": list(found.near),
+    told = Presence.ABSENT if found.presence is Presence.RED_LISTED else found.presence  # F4.3
+    return {"address": found.address, "presence": told.value, "entries": entries, "near": list(found.near),
             "as_of": found.as_of.isoformat() if found.as_of else None, "sources": [one.value for one in found.sources],
             "closed_at": found.closed_at.isoformat() if found.closed_at else None}
 
@@ -160,7 +161,7 @@ def _answer(schema: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 _FINDING = {"type": "object", "properties": {
-    "address": {"type": "string"}, "presence": {"enum": ["published", "red_listed", "closed", "absent", "unknown"]},
+    "address": {"type": "string"}, "presence": {"enum": ["published", "closed", "absent", "unknown"]},
     "entries": _LIST, "near": {"type": "array", "items": {"type": "string"}},
     "sources": {"type": "array", "items": {"type": "string"}},
     "as_of": {"type": ["string", "null"]}, "closed_at": {"type": ["string", "null"]}}}

@@ -58,7 +58,11 @@ class ProvisionedBoxes:
             holder, structure = (box.holder_id, "") if person else ("", box.holder_id)
             entry = DirectoryEntry(box.address, box.type.value, holder, structure, description=box.display_name,
                                    source=Source.LOCAL)
-            return LocalBox(entry, box.state is not MailboxState.CLOSED)
+            profile = self._stores.life.profiles(tx, [box.id]).get(box.id)
+            life = self._stores.life.lives(tx, [box.id]).get(box.id)
+            gone = box.state in (MailboxState.CLOSED, MailboxState.PURGED)
+            return LocalBox(entry, not gone, profile is not None and profile.red_list,
+                            life.state_since if gone and life is not None else None)
 
         return await self._stores.database.read(read)
 

@@ -30,6 +30,8 @@ class Desk:
     async def find(self, address: str, *, ask: bool = False) -> Finding:
         if address == CLAIRE.address:
             return Finding(address, Presence.PUBLISHED, (CLAIRE, HIDDEN), datetime(2026, 1, 1, tzinfo=UTC), (Source.EXTRACTION,))
+        if address == HIDDEN.address:
+            return Finding(address, Presence.RED_LISTED)
         return Finding(address, Presence.ABSENT, near=("claire@x.fr",))
 
     async def search(self, query: DirectoryQuery) -> Sequence[DirectoryEntry]:
@@ -75,6 +77,8 @@ async def test_search_and_lookup(stage: Stage) -> None:
     assert status == 200 and len(body["entries"]) == 1 and body["as_of"] == "2026-01-01T00:00:00+00:00"  # type: ignore[arg-type]
     status, body, _ = await stage.get("/api/directory/entries/clare@x.fr")
     assert (status, body["presence"], body["near"]) == (404, "absent", ["claire@x.fr"])
+    status, body, _ = await stage.get("/api/directory/entries/secret@x.fr")
+    assert (status, body["presence"], body["entries"]) == (404, "absent", [])
 
 
 async def test_who_may_ask(stage: Stage) -> None:
