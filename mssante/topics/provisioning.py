@@ -127,7 +127,7 @@ async def sync_once(desk: SyncDesk) -> None:
         return
     rules = sorted({one.rule for one in done.problems})
     if done.held is not None:
-        log.error("ldap_sync_held", rule=done.held.rule, leaving=len(done.changes), remedy="mssante account sync --dry-run")
+        log.error("ldap_sync_held", rule=done.held.rule, changes=len(done.changes), remedy="mssante account sync --dry-run")
     elif done.changes or done.teams or rules:
         log.info("ldap_sync", seen=done.seen, changes=len(done.changes), teams=len(done.teams), told=len(done.problems),
                  rules=rules)
