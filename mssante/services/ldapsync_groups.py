@@ -126,7 +126,7 @@ def _nested(group: _Group, by_key: Mapping[tuple[str, ...], _Group]) -> list[_Gr
     while ahead:
         for value in ahead.pop().values[:MAX_GROUP + 1]:
             inner = by_key.get(dn_key(value))
-            if inner is not None and inner.key != group.key:
+            if inner is not None and inner.key not in seen:
                 seen[inner.key] = inner
                 ahead.append(inner)
     return list(seen.values())
