@@ -423,7 +423,7 @@ def test_write_the_table() -> None:
              "mbsync 1.4 needs a SASL plug-in for XOAUTH2 and has none for OAUTHBEARER; when the token is refused the plug-in does not",
              "acknowledge the JSON, and mbsync waits until the server hangs up (60 s).",
              "OfflineIMAP knows XOAUTH2 only. mutt 2.2 takes a token from a command and speaks both mechanisms; neomutt was not driven.",
-             "Thunderbird logs in by password here (test_thunderbird.py): its OAuth2 takes only the providers built into it.",
+             "Thunderbird logs in by password here (test_thunderbird.py): its OAuth2 was not tried.",
              "EXTERNAL: `expired` is an expired certificate, `wrong audience` stands for certificates of another authority or profile."]
     report("logins.md", "\n".join(head + ROWS + notes))
 
