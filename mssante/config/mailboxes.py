@@ -25,7 +25,7 @@ class LifeSection(Section):
         default=(60, 30, 7), min_length=1, max_length=10, description="Avis avant la suspension, en jours, du plus tôt")
     suspended_days: int = Field(
         default=90, ge=1, le=3650, description="Jours de suspension pour inactivité avant la fermeture")
-    closed_days: int = Field(default=30, ge=1, le=3650, description="Jours de fermeture avant l'effacement du contenu")
+    closed_days: int = Field(default=90, ge=1, le=3650, description="Jours de fermeture avant l'effacement du contenu")
     reuse_days: int = Field(
         default=0, ge=0, le=36500, description="Jours avant qu'une adresse effacée puisse resservir ; 0 : jamais")
     objection_days: int = Field(default=365, ge=1, le=366, description="Durée d'une opposition du titulaire, en jours")
