@@ -160,19 +160,6 @@ class Admin:
         return await self.stores.database.read(
             lambda tx: self.stores.accounts.list_mailboxes(tx, limit=limit, after=after))
 
-    async def set_mailbox_state(self, address: str, state: MailboxState) -> None:
-        """Change a mailbox's state. Raises InputFault `BAL-INCONNUE`."""
-        def unit(tx: Tx) -> bool:
-            done = self.stores.accounts.set_mailbox_state(tx, address.lower(), state)
-            if done:
-                self.stores.journal.append(tx, [JournalEvent(JournalKind.MAILBOX_CHANGED, self._clock.now(), "",
-                                                             address.lower(), {"action": state.value})])
-            return done
-
-        if not await self.stores.database.write(unit):
-            raise InputFault(say(f"boîte inconnue : {address}", f"unknown mailbox: {address}"), rule="BAL-INCONNUE",
-                             remedy="mssante mailbox list")
-
     async def quota(self, address: str, *, octets: int | None = None, messages: int | None = None) -> tuple[Mailbox, Usage]:
         """Set those quotas that are given, 0 for none; give the mailbox and what it holds. Raises InputFault `BAL-INCONNUE`."""
         stores, key = self.stores, address.lower()

@@ -15,6 +15,7 @@ from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.services.delegations import end_delegations
 from mssante.services.ldapsync_plan import Action, Change, Held, Standing
 from mssante.services.ldapsync_values import Person
+from mssante.services.life import Why, move_tx
 from mssante.storage.delegations import Link
 from mssante.storage.identities import AccountProfile
 from mssante.storage.interfaces import NewMailbox, Stores, Tx
@@ -104,8 +105,7 @@ class Writer:
         return replace(link, active=True, document=replace(held, left_account=False, left_mailbox=False).document())
 
     def _state(self, tx: Tx, box: Mailbox, state: MailboxState) -> None:
-        self.stores.accounts.set_mailbox_state(tx, box.address, state)
-        self._box_told(tx, box, {"action": state.value})
+        move_tx(tx, self.stores, box, state, Why("provisioning", BY), now=self.now)
 
     def _told(self, tx: Tx, login: str, action: str) -> None:
         self.stores.journal.append(tx, [JournalEvent(

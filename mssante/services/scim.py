@@ -32,6 +32,7 @@ from mssante.protocol.scim.patch import apply_patch
 from mssante.protocol.scim.values import GROUP, HOLDER, USER, Document, ScimFault
 from mssante.services.accounts import hash_secret
 from mssante.services.delegations import MemberChange, MemberPlan, MemberSpec, apply_members, end_delegations, plan_members
+from mssante.services.life import Why, move_tx
 from mssante.services.scim_documents import clean_user, home_address, member_ids
 from mssante.storage.delegations import Link
 from mssante.storage.interfaces import NewMailbox, Stores, Tx
@@ -300,9 +301,7 @@ class ScimDesk:
         before, after = change
         for box in self._stores.accounts.mailboxes_by_id(tx, [link.mailbox_id]) if link.mailbox_id else ():
             if box.state is before or (before is MailboxState.ACTIVE and box.state is MailboxState.PUBLISHED):
-                self._stores.accounts.set_mailbox_state(tx, box.address, after)
-                self._stores.journal.append(tx, [JournalEvent(
-                    JournalKind.MAILBOX_CHANGED, self._clock.now(), "", box.address, {"action": after.value, "by": asked.by})])
+                move_tx(tx, self._stores, box, after, Why("provisioning", asked.by), now=self._clock.now())
 
     # ------------------------------------------------------------ groups
 

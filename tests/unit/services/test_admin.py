@@ -111,11 +111,7 @@ async def test_password_state_and_end_of_a_login(stage: SmtpStage, admin: Admin)
     assert [box.address for box in await admin.mailboxes()] == [ALICE, BOB], "the mailbox stays"
 
 
-async def test_the_state_of_a_mailbox(stage: SmtpStage, admin: Admin) -> None:
-    await admin.set_mailbox_state(ALICE.upper(), MailboxState.SUSPENDED)
-    assert {box.address: box.state for box in await admin.mailboxes()}[ALICE] is MailboxState.SUSPENDED
-    await refused(admin.set_mailbox_state(NEW, MailboxState.CLOSED), "BAL-INCONNUE")
-    assert [event.payload["action"] for event in await stage.journal(JournalKind.MAILBOX_CHANGED)] == ["suspended"]
+async def test_mailboxes_come_page_by_page(stage: SmtpStage, admin: Admin) -> None:
     assert [box.address for box in await admin.mailboxes(limit=1)] == [ALICE]
     assert [box.address for box in await admin.mailboxes(after=ALICE)] == [BOB]
 

@@ -21,6 +21,8 @@ def upgrade() -> None:
     op.create_index("delegation_by_mailbox", "delegation", ["mailbox_id"])
     _mailboxes()
     _accounts()
+    _credentials()
+    _filters()
     _exchanges()
 
 
@@ -93,6 +95,9 @@ def _accounts() -> None:
         Column("updated_at", BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _credentials() -> None:
     op.create_table(
         "app_password",
         Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
@@ -143,7 +148,7 @@ def _accounts() -> None:
     )
 
 
-def _exchanges() -> None:
+def _filters() -> None:
     op.create_table(
         "sieve_script",
         Column("mailbox_id", BigInteger, ForeignKey("mailbox.id", ondelete="CASCADE"), primary_key=True),
@@ -161,6 +166,9 @@ def _exchanges() -> None:
         Column("at", BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _exchanges() -> None:
     op.create_table(
         "publication",
         Column("address", Text, primary_key=True),
