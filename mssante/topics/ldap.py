@@ -11,7 +11,9 @@ class LdapTopic(Topic):
 
     def __init__(self, ground: Ground) -> None:
         self._address = ground.config.operator.listen.ldaps
-        self._door = LdapDoor(LdapParts(ground.directory, ground.accounts, ground.tls_implicit))
+        limits = ground.config.operator.limits
+        self._door = LdapDoor(LdapParts(ground.directory, ground.accounts, ground.tls_implicit, limits.connections,
+                                        limits.connections_per_address))
 
     async def open(self) -> None:
         """Open it. Raises OSError."""

@@ -1,20 +1,29 @@
-"""Address books of ordinary programs on the lab's directory: Debian's `ldapsearch` over LDAPS, as an address field asks.
+"""Address books of ordinary programs on the lab's directory: Debian's `ldapsearch`, and Thunderbird as a person uses it.
 
-The lab's certificates name `mta.alpha.mssante.test`, and LDAP clients compare it with the address that they dial: the authority is
-checked, the name is not (`TLS_REQSAN=allow` does not help a host name that no resolver of this machine knows).
+Both check the door's certificate, name and chain. `ldapsearch` dials the address, which the certificate names: of `localhost` it
+would make the machine's own name.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.lab import RunningLab, need_programs, soon
+from support.lab import RunningLab, need_programs, report, soon
+from support.thunderbird import MailAccount, Thunderbird, running_thunderbird
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 BASE = "ou=annuaire,o=mssante"
-THUNDERBIRD = "(|(cn=mar*)(mail=mar*)(sn=mar*))"
+# what Thunderbird 153 sends for "claire mar" (AbLDAPAutoCompleteSearch, its default filterTemplate)
+THUNDERBIRD = "(|(cn=*claire*mar*)(mail=*claire mar*)(givenName=*claire*)(sn=*claire mar*))"
+CLAIRE = "claire.martin@alpha.mssante.test"
 
 
 class Book:
@@ -22,13 +31,12 @@ class Book:
 
     def __init__(self, lab: RunningLab) -> None:
         need_programs("ldapsearch", "ldapdelete")
-        account = lab.operator("alpha").account("claire.martin@alpha.mssante.test")
+        account = lab.operator("alpha").account(CLAIRE)
         assert account is not None
         host, port = lab.address("alpha", "ldaps")
         self.login, self.password = account.login, account.password
         self._url = f"ldaps://{host}:{port}"
-        # the chain is verified; the lab listens on an address that its certificate does not name
-        self._environment = {**os.environ, "LDAPTLS_CACERT": str(lab.anchors_file), "LDAPTLS_REQCERT": "allow"}
+        self._environment = {**os.environ, "LDAPTLS_CACERT": str(lab.anchors_file), "LDAPTLS_REQCERT": "demand"}
 
     def run(self, program: str, *words: str, login: str | None = None, password: str | None = None) -> tuple[int, str]:
         who = self.login if login is None else login
@@ -36,6 +44,9 @@ class Book:
         done = subprocess.run([program, "-H", self._url, *bind, *words], env=self._environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, check=False)
         return done.returncode, done.stdout.decode()
+
+    def trust(self, anchors: Path) -> None:
+        self._environment["LDAPTLS_CACERT"] = str(anchors)
 
     def search(self, filter_: str, *names: str, **given: str) -> tuple[int, str]:
         return self.run("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", BASE, filter_, *names, **given)
@@ -50,7 +61,8 @@ def book(running_lab: RunningLab) -> Book:
 
 def test_an_address_field_is_completed(book: Book) -> None:
     code, text = book.search(THUNDERBIRD, "cn", "mail", "o", "sn", "givenName")
-    assert code == 0 and "mail: claire.martin@alpha.mssante.test" in text and "sn: MARTIN" in text
+    assert code == 4, "givenName=*claire* alone would bury what the other parts find: left out, and said"
+    assert "mail: claire.martin@alpha.mssante.test" in text and "sn: MARTIN" in text
     for filter_ in ("(anr=mart)", "(&(mail=*)(|(cn=cla*)(displayName=cla*)))", "(mail=claire.martin@alpha.mssante.test)",
                     "(|(givenName=claire*)(sn=claire*)(mail=claire*))"):
         assert "mail: claire.martin@" in book.search(filter_, "mail")[1], filter_
@@ -70,3 +82,114 @@ def test_what_is_refused(book: Book) -> None:
     assert book.search(THUNDERBIRD, login="")[0] in (1, 50)
     assert book.search("(objectClass=*)")[0] == 11  # nobody copies the directory
     assert book.run("ldapdelete", f"mail=claire.martin@alpha.mssante.test,{BASE}")[0] == 53
+
+
+def test_a_server_of_another_authority_is_not_trusted(book: Book, running_lab: RunningLab) -> None:
+    """The searches above did check our certificate."""
+    book.trust(running_lab.lab.path(running_lab.lab.trust("personnes_certificate")))
+    code, text = book.search(THUNDERBIRD, "mail")
+    assert code != 0 and "mail: " not in text
+
+
+# ------------------------------------------------------------------------------------------ Thunderbird
+
+ADD_BOOK = """
+    const uri = `ldaps://localhost:${args[0]}/ou=annuaire,o=mssante??sub?(objectclass=*)`;
+    const id = MailServices.ab.newAddressBook("Annuaire MSSante", uri, Ci.nsIAbManager.LDAP_DIRECTORY_TYPE);
+    const book = MailServices.ab.getDirectoryFromId(id).QueryInterface(Ci.nsIAbLDAPDirectory);
+    book.authDn = args[1];
+    const info = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);
+    info.init(book.lDAPURL.prePath, null, book.lDAPURL.spec, "", args[2], "", "");
+    await Services.logins.addLoginAsync(info);
+    Services.prefs.setBoolPref("ldap_2.autoComplete.useDirectory", true);
+    Services.prefs.setCharPref("ldap_2.autoComplete.directoryServer", id);
+    return id;"""
+COMPLETE = """
+    const search = Cc["@mozilla.org/autocomplete/search;1?name=ldap"].createInstance(Ci.nsIAutoCompleteSearch);
+    const kinds = Ci.nsIAutoCompleteResult;
+    return await new Promise((done, fail) => {
+      setTimeout(() => fail(new Error("no answer")), 15000);
+      search.startSearch(args[0], JSON.stringify({type: "addr_to"}), null, {onSearchResult(_, found) {
+        if (found.searchResult == kinds.RESULT_FAILURE) fail(new Error("failure"));
+        else if ([kinds.RESULT_SUCCESS, kinds.RESULT_NOMATCH, kinds.RESULT_IGNORED].includes(found.searchResult))
+          done(Array.from({length: found.matchCount}, (_, at) => found.getValueAt(at)));
+      }});
+    });"""
+WINDOW = """
+    const book = MailServices.ab.getDirectoryFromId(args[0]);
+    const query = `(or(DisplayName,c,${args[1]})(PrimaryEmail,c,${args[1]})(LastName,c,${args[1]}))`;
+    return await new Promise((done, fail) => {
+      const cards = [];
+      book.search(query, args[1], {
+        onSearchFoundCard(card) { cards.push(["LastName", "FirstName", "PrimaryEmail", "Company"].map(one => card.getProperty(one, ""))); },
+        onSearchFinished(status) { status ? fail(new Error("status " + status.toString(16))) : done(cards); }});
+    });"""
+TYPE = """
+    const make = (id, kind) => Cc["@mozilla.org/messengercompose/" + id + ";1"].createInstance(kind);
+    const params = make("composeparams", Ci.nsIMsgComposeParams);
+    params.composeFields = make("composefields", Ci.nsIMsgCompFields);
+    params.identity = MailServices.accounts.allIdentities[0];
+    params.type = Ci.nsIMsgCompType.New;
+    const ready = new Promise(done => Services.obs.addObserver(function opened(window) {
+      Services.obs.removeObserver(opened, "domwindowopened");
+      window.addEventListener("compose-editor-ready", () => done(window), {once: true});
+    }, "domwindowopened"));
+    MailServices.compose.OpenComposeWindowWithParams(null, params);
+    const compose = await ready;
+    const field = compose.document.getElementById("toAddrInput");
+    field.focus();
+    const keyboard = Cc["@mozilla.org/text-input-processor;1"].createInstance(Ci.nsITextInputProcessor);
+    if (!keyboard.beginInputTransactionForTests(compose)) throw new Error("no keyboard");
+    const press = key => {
+      const event = new compose.KeyboardEvent("", key);
+      keyboard.keydown(event);
+      keyboard.keyup(event);
+    };
+    for (const letter of args[0]) {
+      press({key: letter});
+      await new Promise(done => setTimeout(done, 60));
+    }
+    const shown = await until(() => field.controller.searchStatus >= Ci.nsIAutoCompleteController.STATUS_COMPLETE_NO_MATCH
+      && field.value.includes(args[1]) && Array.from({length: field.controller.matchCount}, (_, at) => field.controller.getValueAt(at)),
+      "suggestions");
+    press({key: "Enter", code: "Enter", keyCode: compose.KeyboardEvent.DOM_VK_RETURN});
+    const pills = await until(() => {
+      const found = [...compose.document.querySelectorAll("mail-address-pill")].map(one => one.emailAddress);
+      return found.length && found;
+    }, "recipient");
+    return [shown, pills];"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short-named folder: the sockets of the virtual screen stand in it."""
+    path = Path(tempfile.mkdtemp(prefix="mssante-tb-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def complete(thunderbird: Thunderbird, text: str) -> list[str]:
+    found: list[str] = thunderbird.run(COMPLETE, text)
+    return found
+
+
+def test_thunderbird_completes_an_address(book: Book, running_lab: RunningLab, folder: Path) -> None:
+    """Its LDAP address book by its own means: the search behind address fields, the search of the address book window, and keys
+    pressed in the To field of a compose window until the address stands there as a recipient."""
+    need_programs("thunderbird", "xvfb-run", "certutil")
+    began = time.monotonic()
+    account = MailAccount(CLAIRE, book.login, book.password, "localhost", running_lab.address("alpha", "imaps")[1])
+    with running_thunderbird(folder, account, running_lab.anchors_file) as thunderbird:
+        door = running_lab.address("alpha", "ldaps")[1]
+        identifier = thunderbird.run(ADD_BOOK, door, book.login, book.password)
+        for typed in ("mart", "claire mar", "claire.martin@al", "CLAIRE"):
+            assert any(f"<{CLAIRE}>" in one for one in complete(thunderbird, typed)), typed
+        assert any("<secretariat.cardio@" in one for one in complete(thunderbird, "cardio"))
+        assert complete(thunderbird, "zzyzx") == []
+        cards: list[list[Any]] = thunderbird.run(WINDOW, identifier, "martin")
+        assert ["MARTIN", "CLAIRE", CLAIRE] in [card[:3] for card in cards]
+        shown, recipients = thunderbird.run(TYPE, "claire mar", CLAIRE)
+        assert any(CLAIRE in one for one in shown) and recipients == [CLAIRE]
+        version = thunderbird.run("return Services.appinfo.version;")
+    report("thunderbird-ldap.txt", f"Thunderbird {version} LDAPS: autocomplete, address book search, typed recipient in "
+                                   f"{time.monotonic() - began:.1f} s")
