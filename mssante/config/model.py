@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, Field, field_validator, model_validator
 from mssante.config.base import Hostport, Section
 from mssante.config.base import split_hostport as split_hostport
 from mssante.config.directory import DirectorySection, PublicationSection
+from mssante.config.documents import CitizenBridgeSection, DocumentsSection, HandoverSection, Hl7Section
 from mssante.config.mailboxes import LifeSection, ProvisioningSection, SharingSection, SieveSection
 from mssante.config.signin import DiscoverySection, PscSection, WebSection
 from mssante.errors import InputFault
@@ -327,6 +328,10 @@ class OperatorConfig(Section):
     psc: PscSection = Field(default_factory=PscSection)
     web: WebSection = Field(default_factory=WebSection)
     discovery: DiscoverySection = Field(default_factory=DiscoverySection)
+    documents: DocumentsSection = Field(default_factory=DocumentsSection)
+    citizen: CitizenBridgeSection = Field(default_factory=CitizenBridgeSection)
+    hl7: Hl7Section = Field(default_factory=Hl7Section)
+    handover: HandoverSection = Field(default_factory=HandoverSection)
     log: LogSection = Field(default_factory=LogSection)
 
 

@@ -51,7 +51,11 @@ class Mailroom:
 
     def _accept(self, tx: Tx, groups: Sequence[Group]) -> list[tuple[Accepted, ...]]:
         flat = [item for group in groups for item in group]
-        done = iter(self._stores.messages.accept(tx, flat))
+        results = self._stores.messages.accept(tx, flat)
+        for item, result in zip(flat, results, strict=True):
+            if item.also is not None:
+                item.also(tx, result)
+        done = iter(results)
         return [tuple(next(done) for _ in group) for group in groups]
 
     async def accept(self, group: Group) -> tuple[Accepted, ...]:

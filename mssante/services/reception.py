@@ -30,6 +30,7 @@ from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_pa
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.addressbook import AddressBook
 from mssante.services.advice import Advisor
+from mssante.services.departure import Departure
 from mssante.services.directory_sources import LateCertificates
 from mssante.services.evidence import Evidence
 from mssante.services.exchangewatch import ExchangeWatch
@@ -77,6 +78,7 @@ class AcceptContext:
     filters: Filters | None = None  # set by its topic
     advisor: Advisor | None = None  # set by its topic, when the directory is looked at (spec §4.5)
     exchanges: ExchangeWatch | None = None
+    departure: Departure = field(default_factory=Departure)  # checks of what our users send, added by their topics
     certificates: LateCertificates = field(default_factory=LateCertificates)
 
 

@@ -30,6 +30,7 @@ from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.accounts import Accounts
 from mssante.services.advice import Advisor
+from mssante.services.departure import FREE, Leaving, Ruling
 from mssante.services.opening import Placement, acceptances
 from mssante.services.reception import AcceptContext, mailbox_decision, nobody_has_room, place, placed, room_decision
 from mssante.services.sasl import Accepted, Caller, Refused, follow
@@ -51,6 +52,15 @@ class SubmissionSettings:
     check_ins: str
     size_limits: dict[str, int]
     expiry: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was sent. head: its header, as far as it is read."""
+
+    body: StagedBody
+    facts: MessageFacts
+    head: bytes
 
 
 class Submission:
@@ -202,7 +212,10 @@ class Submission:
             return self._refused(state, sent)
         now = context.clock.now()
         head = self._head(body, facts)
-        missing = self._missing_headers(transaction, head, now)
+        ruling = await self._rule(state, transaction, Content(body, facts, head), now)
+        if ruling.refusal is not None:
+            return self._refused(state, ruling.refusal)
+        missing = ruling.headers + self._missing_headers(transaction, head, now)
         if sent is not None and transaction.behalf(state.account):
             sender = self._sent.sender_line(sent, box=transaction.box, head=head)
             if isinstance(sender, Refuse):
@@ -218,7 +231,8 @@ class Submission:
         if full is not None:
             return self._refused(state, full)
         reports = await self._success_reports(transaction, message, now)
-        await self._commit(transaction, copies, self._event(state, transaction, body, now), reports,
+        await self._commit(transaction, copies, (self._event(state, transaction, body, now), *ruling.events),
+                           (*reports, *ruling.messages),
                            sent=None if sent is None else Outbound(sent, message))
         if context.exchanges is not None and transaction.box is not None:
             context.exchanges.sent(transaction.box.id, [target.recipient.address.key for target in transaction.remote])
@@ -255,14 +269,28 @@ class Submission:
             return refusal
         return await self._sent.plan(account, box) if self._sent.wanted(own=not behalf) else None
 
-    async def _commit(self, transaction: MailTransaction, copies: Sequence[Copy], event: JournalEvent,
+    async def _rule(self, state: SmtpSessionState, transaction: MailTransaction, content: Content, now: datetime) -> Ruling:
+        """Ask those who check departures (services/departure.py)."""
+        departure, sender, box = self._context.departure, transaction.sender, transaction.box
+        if not departure.checks or sender is None or box is None:
+            return FREE
+        targets: list[LocalTarget | RemoteTarget] = [*transaction.local, *transaction.remote]
+        recipients = tuple([one.recipient.address for one in targets])
+        login = state.account.login if state.account else ""
+        return await departure.judge(Leaving(sender, box, login, recipients, content.head, content.facts, content.body.size,
+                                             transaction.trace_id, now, lambda: self._octets(content.body)))
+
+    def _octets(self, body: StagedBody) -> bytes:
+        return body.inline if body.inline is not None else self._context.blobs.read(body.blob or "")
+
+    async def _commit(self, transaction: MailTransaction, copies: Sequence[Copy], events_of_it: tuple[JournalEvent, ...],
                       reports: tuple[Acceptance, ...], *, sent: Outbound | None = None) -> None:
         """Commit all copies and reports together, with the copy of sent mail."""
         group: list[Acceptance] = []
         places: list[tuple[tuple[Placement, ...], int]] = []  # with where the results of each begin
         for one in copies:
             placements = await place(self._context, one.message, one.local, transaction.sender)
-            events = (*(() if group else (event,)), *((one.event,) if one.event is not None else ()))
+            events = (*(() if group else events_of_it), *((one.event,) if one.event is not None else ()))
             entry = self._queue_entry(transaction, one.remote, one.message.received_at)
             group += acceptances(one.message, placements, entry, events)
             places.append((placements, len(group) - len(placements)))

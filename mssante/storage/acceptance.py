@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from mssante.model.journal import JournalEvent
 from mssante.model.message import NewMessage
@@ -49,12 +51,17 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """All that one accepted message changes, in one transaction: content, folders, queue, journal."""
+    """All that one accepted message changes, in one transaction: content, folders, queue, journal.
+
+    also: run in that transaction, behind all the rest, by `Mailroom.accept`; what it raises undoes this group alone. It may be
+    run twice (see storage/sql/database.py): it changes nothing but the database.
+    """
 
     message: NewMessage
     filings: tuple[Filing, ...] = ()
     queue: QueueEntry | None = None
     events: tuple[JournalEvent, ...] = ()
+    also: Callable[[Any, Accepted], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from sqlalchemy.exc import DBAPIError
 from mssante.errors import OperatorFault
 from mssante.storage.sql.engine import Failure, StorageEngine
 from mssante.storage.sql.tables import schema_version, store_head
-from mssante.storage.sql.tables_people import metadata
+from mssante.storage.sql.tables_documents import metadata
 
-SCHEMA_VERSION = 4
-COMPAT_VERSION = 4  # shape 4 gives delegations an end: an older program would let in those whose time is over
+SCHEMA_VERSION = 5
+COMPAT_VERSION = 5  # shape 5 keeps the patients' oppositions: an older program would send in spite of them
 LOCK_SECONDS = 20.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

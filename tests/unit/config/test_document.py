@@ -56,10 +56,10 @@ def test_the_examples_name_every_key_with_a_comment(name: str, model: type[BaseM
     found: dict[tuple[str, str], str] = {}
     comment = ""
     for line in lines:
-        if table := re.match(r"# \[\[([a-z_]+)\.([a-z_]+)\]\]$", line):
+        if table := re.match(r"# \[\[([a-z0-9_]+)\.([a-z_]+)\]\]$", line):
             found[(table[1], table[2])] = comment
             section = f"{table[1]}.{table[2]}"
-        elif heading := re.match(r"\[+([a-z_.]+)\]+$", line):
+        elif heading := re.match(r"\[+([a-z0-9_.]+)\]+$", line):
             section, _, sub = heading[1].partition(".")
             if sub:
                 found[(section, sub)] = "a table"

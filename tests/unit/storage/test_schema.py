@@ -29,7 +29,7 @@ import os, signal
 from alembic import op
 from sqlalchemy import Column, Integer
 revision = "later"
-down_revision = "0004"
+down_revision = "0005"
 def upgrade():
     op.create_table("later", Column("id", Integer, primary_key=True))
     if os.environ.get("DIE"):
