@@ -13,8 +13,10 @@ from datetime import datetime
 from mssante.documents.findings import Finding
 from mssante.documents.hl7 import parse_date
 from mssante.documents.metadata import CdaDocument, SenderFacts, cda_document, document_findings
-from mssante.documents.readable import readable
+from mssante.documents.pdf_twin import pdf_twin
+from mssante.documents.readable import Companion, readable
 from mssante.documents.subject import companion_name, mss_headers, xdm_subject
+from mssante.documents.twin_header import read_twin
 from mssante.documents.xdm import ARCHIVE_NAME, MAX_DOCUMENTS, pack
 from mssante.errors import InputFault
 
@@ -76,12 +78,23 @@ def _one_patient(documents: Sequence[CdaDocument]) -> None:
                          remedy="send one letter per patient")
 
 
+def _pdf_copy(document: CdaDocument) -> Companion:
+    """Give the PDF of a document: the one it embeds, octet for octet, else a PDF/A-1 made from it (ECO.2.1.5); text when none can be."""
+    companion = readable(document.raw, document.header)
+    if companion.extension == "pdf":
+        return companion
+    try:
+        return Companion("application/pdf", "pdf", pdf_twin(read_twin(document.raw)).content)
+    except InputFault:
+        return companion
+
+
 def _companions(documents: Sequence[CdaDocument]) -> list[Attachment]:
     """One readable file per document (ECO.2.1.5); a name already used gets a number."""
     out: list[Attachment] = []
     used: set[str] = set()
     for document in documents:
-        companion = readable(document.raw, document.header)
+        companion = _pdf_copy(document)
         name = companion_name(document.header, companion.extension, record=document.header.encounter_id)
         stem, number = name.rpartition(".")[0], 2
         while name.lower() in used:

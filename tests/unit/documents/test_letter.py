@@ -11,6 +11,7 @@ import pytest
 from mssante.documents.cda import read_header
 from mssante.documents.letter import structured_letter
 from mssante.documents.metadata import SenderFacts
+from mssante.documents.pdftext import pdf_text
 from mssante.documents.readable import MAX_TEXT_BYTES, readable
 from mssante.documents.xdm import check, unpack
 from mssante.errors import InputFault
@@ -52,7 +53,8 @@ def test_letter_of_a_structured_and_an_unstructured_document(shared_dir: Path) -
     assert (archive.name, archive.media_type) == ("IHE_XDM.ZIP", "application/zip")
     assert [document.content for document in unpack(archive.content).documents] == raws
     assert check(unpack(archive.content)) == []
-    assert text.media_type == "text/plain" and text.name.endswith(".txt") and "Synthèse médicale" in text.content.decode()
+    assert text.media_type == "application/pdf" and b"pdfaid:part>1<" in text.content, "a PDF/A-1 made from it (ECO.2.1.5)"
+    assert "Synthèse médicale" in pdf_text(text.content, 100_000, spent=lambda: False)
     assert pdf.media_type == "application/pdf" and pdf.content.startswith(b"%PDF-")
     assert pdf.name == "20210108_CR_d_imagerie_medicale_PAT-TROIS_DOMINIQUE.pdf"
 
@@ -61,15 +63,14 @@ def test_every_public_document_makes_a_letter(shared_dir: Path) -> None:
     for file in sorted((shared_dir / "data" / "cda").glob("*.xml")):
         raw = file.read_bytes()
         letter = structured_letter([raw], _SENDER, now=_NOW)
-        wanted = "application/pdf" if read_header(raw).body.level == "N1" else "text/plain"
-        assert [item.media_type for item in letter.attachments] == ["application/zip", wanted], file.name
+        assert [item.media_type for item in letter.attachments] == ["application/zip", "application/pdf"], file.name
         assert all(item.content and item.name.isascii() for item in letter.attachments), file.name
 
 
 def test_same_names_get_a_number() -> None:
     raws = [_cda(_section("a")), _cda(_section("b"), identifier="1.2.4"), _cda(_section("c"), identifier="1.2.5")]
     names = [item.name for item in structured_letter(raws, _SENDER, now=_NOW).attachments[1:]]
-    assert names == ["20260101_Lettre_PAT_DOM.txt", "20260101_Lettre_PAT_DOM_2.txt", "20260101_Lettre_PAT_DOM_3.txt"]
+    assert names == ["20260101_Lettre_PAT_DOM.pdf", "20260101_Lettre_PAT_DOM_2.pdf", "20260101_Lettre_PAT_DOM_3.pdf"]
 
 
 def test_remarks_reach_the_sender_without_stopping_the_letter() -> None:
