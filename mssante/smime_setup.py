@@ -24,10 +24,10 @@ from mssante.storage.interfaces import Stores
 
 
 def smime_settings(config: Config) -> SmimeSettings:
-    """Give the settings of a configuration. The citizens' domain is `never` unless a route says otherwise (spec §2.4)."""
+    """Give the settings of a configuration. The citizens' domain is `never`, whatever a route says (spec §9)."""
     section = config.operator.smime
-    routes = {config.domains.citizen.domain.lower(): Outgoing.NEVER}
-    routes.update({normalise_domain(domain): Outgoing(wish) for domain, wish in section.routes.items()})
+    routes = {normalise_domain(domain): Outgoing(wish) for domain, wish in section.routes.items()}
+    routes[config.domains.citizen.domain.lower()] = Outgoing.NEVER  # nobody there could open it
     # what base64 makes of a message of full size, twice: signed, then encrypted
     limits = SmimeLimits(message_bytes=2 * config.operator.limits.message_bytes)
     return SmimeSettings(

@@ -41,6 +41,35 @@ class Pseudonyms:
         return re.sub(re.escape(local), hidden, text, flags=re.IGNORECASE)
 
 
+class Veil:
+    """Hides citizen addresses in any text that is about to be kept: the last guard of the journal, whoever writes the event.
+
+    The key is read when the first such address comes. What is hidden already stays as it is.
+    """
+
+    def __init__(self, key_file: Path, citizen_domain: str) -> None:
+        """key_file: of this operator; citizen_domain: lower-case."""
+        self._file = key_file
+        self._domain = citizen_domain
+        self._mark = f"@{citizen_domain}"
+        self._address = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{re.escape(citizen_domain)}", re.IGNORECASE)
+        self._pseudonyms: Pseudonyms | None = None
+
+    def __call__(self, text: str) -> str:
+        """Give a text without citizen addresses. Raises OSError when the key cannot be read."""
+        if self._mark not in text and self._mark not in text.lower():
+            return text
+        if self._pseudonyms is None:
+            self._pseudonyms = Pseudonyms(load_key(self._file), self._domain)
+        return self._address.sub(self._hidden, text)
+
+    def _hidden(self, found: re.Match[str]) -> str:
+        address = found.group()
+        if self._pseudonyms is None or re.match(r"ins-[0-9a-f]{16}@", address):
+            return address
+        return self._pseudonyms.public_address(address)
+
+
 def load_key(path: Path) -> bytes:
     """Read the secret key, made on first use with mode 0600. Raises OSError."""
     if not path.exists():

@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mssante.clock import Clock
@@ -23,13 +24,17 @@ from mssante.model.envelope import Recipient
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
 from mssante.model.mailbox_rules import EFFECTS, Inbound
-from mssante.model.message import Author, NewMessage, StagedBody
+from mssante.model.message import Author, MessageFacts, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
 from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
+from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.addressbook import AddressBook
 from mssante.services.advice import Advisor
+from mssante.services.citizen_desk import NOTHING, Arriving, CitizenDesk, Verdict
+from mssante.services.citizen_house import CitizenHouse
+from mssante.services.citizen_words import Cause
 from mssante.services.departure import Departure
 from mssante.services.directory_sources import LateCertificates
 from mssante.services.evidence import Evidence
@@ -42,7 +47,7 @@ from mssante.services.sieve import Filters
 from mssante.services.smtp_session import LocalTarget, MailTransaction, SmtpSessionState
 from mssante.services.staging import BodySink
 from mssante.services.truststate import TrustState
-from mssante.storage.interfaces import Accepted, BlobStore
+from mssante.storage.interfaces import Acceptance, Accepted, BlobStore
 
 _RECEIVED = RECEIVED.labels("operator")
 
@@ -78,6 +83,8 @@ class AcceptContext:
     filters: Filters | None = None  # set by its topic
     advisor: Advisor | None = None  # set by its topic, when the directory is looked at (spec §4.5)
     exchanges: ExchangeWatch | None = None
+    citizens: CitizenDesk | None = None  # set by its topic, as is house: the role of operator of the citizens
+    house: CitizenHouse | None = None
     departure: Departure = field(default_factory=Departure)  # checks of what our users send, added by their topics
     certificates: LateCertificates = field(default_factory=LateCertificates)
 
@@ -133,6 +140,15 @@ async def placed(context: AcceptContext, placements: Sequence[Placement], result
             context.addresses.filed(box, one.octets)
         for errand in one.errands:
             errand()
+
+
+async def rescanned(context: AcceptContext, body: StagedBody, prefix: bytes) -> MessageFacts:
+    """Give the facts of a body with header lines of ours in front of it."""
+    if body.inline is not None:
+        return scan_facts(body.inline, prefix=prefix)
+    key = body.blob or ""
+    return await asyncio.get_running_loop().run_in_executor(
+        context.executor, lambda: scan_facts(context.blobs.read(key), prefix=prefix))
 
 
 class Reception:
@@ -191,6 +207,8 @@ class Reception:
         address = recipient.address
         if address.domain not in self._context.settings.domains:
             return replies.not_ours(str(address))
+        if self._concerns_citizens(state, address):
+            return self._citizen(state, recipient)
         known = self._context.addresses.known(address.key)
         if known is not None:
             return self._add(state, recipient, known)
@@ -212,6 +230,55 @@ class Reception:
             transaction.local.append(LocalTarget(recipient, mailbox))
         return decision
 
+    def _concerns_citizens(self, state: SmtpSessionState, address: MailAddress) -> bool:
+        """Tell if a recipient is a citizen, or written to by one (services/citizen_desk.py, citizen_house.py)."""
+        context, transaction = self._context, state.transaction
+        if context.house is not None and address.domain == context.house.domain:
+            return True
+        sender = transaction.sender if transaction is not None else None
+        return context.citizens is not None and sender is not None and sender.domain == context.citizens.domain
+
+    async def _citizen(self, state: SmtpSessionState, recipient: Recipient) -> Decision:
+        context, transaction = self._context, state.transaction
+        box = await context.addresses.find(recipient.address.key)
+        if context.house is not None and recipient.address.domain == context.house.domain:
+            stray = context.house.stray(box)
+            if isinstance(stray, Refuse):
+                return stray
+            if stray is not None and transaction is not None:
+                transaction.strays.append((recipient, stray.value))
+                return Allow()
+        elif context.citizens is not None and box is not None and transaction is not None and transaction.sender is not None:
+            decision = await context.citizens.recipient(transaction.sender, box)
+            if isinstance(decision, Refuse):
+                return decision
+        return self._add(state, recipient, box)
+
+    async def _exchange(self, state: SmtpSessionState, transaction: MailTransaction, body: StagedBody, facts: MessageFacts,
+                        ) -> Verdict:
+        """Ask those who know the exchanges with citizens what becomes of a message."""
+        context, identity = self._context, state.identity
+        if context.citizens is None:
+            return NOTHING
+        ours = context.house is not None and (bool(transaction.strays) or any(
+            one.recipient.address.domain == context.house.domain for one in transaction.local))
+        domain, sender = context.citizens.domain, transaction.sender
+        theirs = (not ours and identity is not None and (sender is None or sender.domain == domain)
+                  and isinstance(context.trust.may_send(identity, domain), Allow))
+        if not ours and not theirs:
+            return NOTHING
+        head_size = min(facts.header_size, 1024 * 1024)
+
+        def content(size: int | None = None) -> bytes:
+            return (body.inline or b"")[:size] if body.blob is None else context.blobs.read(body.blob, 0, size)
+
+        boxes = tuple([one.mailbox for one in transaction.local])
+        message = Arriving(transaction.sender, boxes, facts, content(head_size), body.size, transaction.trace_id,
+                           context.clock.now(), theirs, content)
+        if context.house is not None and ours:
+            return context.house.arrived(message, [Cause(cause) for _, cause in transaction.strays])
+        return await context.citizens.arriving(message)
+
     def sink(self) -> BodySink:
         """Give where DATA goes."""
         context = self._context
@@ -226,17 +293,27 @@ class Reception:
         decision = self._check_from(state, transaction, facts.author)
         if isinstance(decision, Refuse):
             return self._refused(state, decision)
+        exchange = await self._exchange(state, transaction, body, facts)
+        if exchange.refusal is not None:
+            return self._refused(state, exchange.refusal)
+        if exchange.headers:
+            facts = await rescanned(context, body, exchange.headers)
+        targets = [] if exchange.drop else transaction.local
         now = context.clock.now()
-        message = NewMessage(body, self._prefix(state, transaction, now), facts, transaction.trace_id, now)
+        message = NewMessage(body, self._prefix(state, transaction, now) + exchange.headers, facts, transaction.trace_id, now)
         full = nobody_has_room(context, transaction, len(message.prefix) + body.size)
         if full is not None:
             return self._refused(state, full)
         if context.advisor is not None and (word := await context.advisor.sender(transaction.sender)):
             transaction.directory.append(word)
         event = self._received_event(state, transaction, body, now)
-        placements = await place(context, message, transaction.local, transaction.sender)
-        results = await context.mailroom.accept((*acceptances(message, placements, None, (event,)),
-                                                 *context.reporter.success_reports(transaction, message, now)))
+        placements = await place(context, message, targets, transaction.sender)
+        taken = acceptances(message, placements, None, (event,)) or (Acceptance(message, (), None, (event,)),)
+        if exchange.also is not None:
+            taken = (replace(taken[0], also=exchange.also), *taken[1:])
+        results = await context.mailroom.accept((*taken, *(
+            () if exchange.drop else context.reporter.success_reports(transaction, message, now)),
+                                                 *exchange.messages))
         await placed(context, placements, results[:len(placements)])
         if context.exchanges is not None and transaction.sender is not None:
             context.exchanges.received([target.mailbox.id for target in transaction.local], transaction.sender.key)
@@ -270,7 +347,8 @@ class Reception:
         public_sender = evidence.address(str(sender)) if sender else "<>"
         payload: dict[str, str | int | float | bool | None] = {
             "from": public_sender,
-            "to": " ".join([evidence.address(str(target.recipient.address)) for target in transaction.local]),
+            "to": " ".join([evidence.address(str(one.address)) for one in
+                            [*[target.recipient for target in transaction.local], *[stray for stray, _ in transaction.strays]]]),
             "size": body.size,
             "sha256": body.sha256,
             "peer": state.peer,

@@ -46,12 +46,16 @@ class ReportSource:
     original: bytes
 
 
+Beside = Callable[[ReportSource, Sequence[DsnRecipient], datetime, Mailbox], tuple[Acceptance, ...]]
+
+
 class Reporter:
     """Builds reports as acceptances."""
 
     def __init__(self, settings: ReportSettings, blobs: BlobStore) -> None:
         self._settings = settings
         self._blobs = blobs
+        self.beside: Beside | None = None  # set by the citizens' topic: words beside a failure (services/citizen_desk.py)
 
     def success_reports(self, transaction: MailTransaction, message: NewMessage, now: datetime,
                         home: Mailbox | None = None) -> tuple[Acceptance, ...]:

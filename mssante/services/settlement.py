@@ -124,6 +124,8 @@ class Settler:
             recipients = [_dsn_recipient(v, now, self._deadline(job)) for v in told if v.state == state]
             if recipients:
                 reports.append(self._context.reporter.report(source, recipients, now, home))
+            if state == "failed" and recipients and home is not None and self._context.reporter.beside is not None:
+                reports.extend(self._context.reporter.beside(source, recipients, now, home))
         return tuple(reports)
 
     async def _home(self, sender: str) -> Mailbox | None:

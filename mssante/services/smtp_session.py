@@ -6,9 +6,9 @@ need storage come as awaitables, the others at once, so that a pipelined batch i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
@@ -17,7 +17,7 @@ from mssante.model.mailbox import Mailbox
 from mssante.model.reply import Decision, Refuse, SmtpReply
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.staging import BodySink
-from mssante.storage.interfaces import Account
+from mssante.storage.interfaces import Accepted, Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,9 @@ class MailTransaction:
     seen: set[str] = field(default_factory=set)
     directory: list[str] = field(default_factory=list)  # what the directory says of each recipient elsewhere, for the journal
     box: Mailbox | None = None  # ours that the sender is, on the doors of users
+    also: Callable[[Any, Accepted], None] | None = None  # run in the transaction of the acceptance (services/handover.py)
+    strays: list[tuple[Recipient, str]] = field(default_factory=list)  # taken, and returned by a later message (citizen_house.py)
+    copy_sent: bool = False  # a program sends: its copy is filed whatever `sharing.sent_copy`
 
     def behalf(self, account: Account | None) -> bool:
         """Tell if the login sends in the name of a box that is not its own."""
@@ -59,7 +62,7 @@ class MailTransaction:
     @property
     def recipient_count(self) -> int:
         """Recipients accepted so far."""
-        return len(self.local) + len(self.remote)
+        return len(self.local) + len(self.remote) + len(self.strays)
 
 
 @dataclass(slots=True)

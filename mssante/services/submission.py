@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from mssante.documents.ins import ins_key_ok, ins_syntax_ok
 from mssante.model import replies
 from mssante.model.delegation import Right
 from mssante.model.envelope import Recipient
@@ -30,6 +29,7 @@ from mssante.protocol.mime.imapview import facts as scan_facts
 from mssante.protocol.sasl.base import Answer, Challenge, Exchange, Failure
 from mssante.services.accounts import Accounts
 from mssante.services.advice import Advisor
+from mssante.services.citizen import CitizenRules, recipient_decision
 from mssante.services.departure import FREE, Leaving, Ruling
 from mssante.services.opening import Placement, acceptances
 from mssante.services.reception import AcceptContext, mailbox_decision, nobody_has_room, place, placed, room_decision
@@ -72,6 +72,7 @@ class Submission:
         self._context = context
         self._accounts = accounts
         self._settings = settings
+        self._citizen = CitizenRules(context.settings.citizen_domain, settings.check_ins)  # until its topic set more
         self._sent = context.mailroom.sent_copies(context.clock)
 
     def secured(self, state: SmtpSessionState) -> None:
@@ -131,20 +132,49 @@ class Submission:
     def add_recipient(self, state: SmtpSessionState, recipient: Recipient) -> Decision | Awaitable[Decision]:
         """Resolve: ours, citizen, another operator, or outside."""
         transaction = state.transaction
-        address = recipient.address
         if transaction is None:
             return Refuse(replies.BAD_SEQUENCE)
+        house, box = self._context.house, transaction.box
+        if house is not None and box is not None and box.address.endswith(f"@{house.domain}"):
+            return self._from_citizen(transaction, box, recipient)
+        return self._resolve(transaction, recipient)
+
+    def _not_for_citizens(self, transaction: MailTransaction, recipient: Recipient) -> Refuse | None:
+        """Apply the rules of the citizens' domain at RCPT (services/citizen.py)."""
+        box, sender = transaction.box, transaction.sender
+        desk = self._context.citizens
+        rules = self._citizen if desk is None else desk.settings.rules
+        opinion = recipient_decision(rules, recipient.address, declared_size=transaction.declared_size,
+                                     sender_type=box.type if box is not None else None,
+                                     sender_domain=sender.domain if sender is not None else "")
+        if opinion.doubt:
+            log.warning("citizen_address_doubtful", reason=opinion.doubt, trace_id=transaction.trace_id)
+        return opinion.decision if isinstance(opinion.decision, Refuse) else None
+
+    async def _from_citizen(self, transaction: MailTransaction, box: Mailbox, recipient: Recipient) -> Decision:
+        """A citizen writes to whom wrote first only (services/citizen_house.py)."""
+        house = self._context.house
+        decision = await house.open_contact(box, recipient.address) if house is not None else Refuse(replies.BAD_SEQUENCE)
+        if isinstance(decision, Refuse):
+            return decision
+        resolved = self._resolve(transaction, recipient)
+        return resolved if isinstance(resolved, Allow | Refuse) else await resolved
+
+    def _resolve(self, transaction: MailTransaction, recipient: Recipient) -> Decision | Awaitable[Decision]:
+        address = recipient.address
+        if address.domain == self._citizen.domain and address.domain in self._context.settings.domains:
+            refusal = self._not_for_citizens(transaction, recipient)
+            if refusal is not None:
+                return refusal
         if address.domain in self._context.settings.domains:
             return self._add_local(transaction, recipient)
         decision = self._context.trust.may_queue_for(address.domain)
         if isinstance(decision, Refuse):
             return decision
-        if address.domain == self._context.settings.citizen_domain:
-            doubtful = self._doubtful_ins(address.local.upper())
-            if doubtful and self._settings.check_ins == "reject":
-                return replies.bad_ins(doubtful)
-            if doubtful and self._settings.check_ins == "warn":
-                log.warning("citizen_address_doubtful", reason=doubtful, trace_id=transaction.trace_id)
+        if address.domain == self._citizen.domain:
+            refusal = self._not_for_citizens(transaction, recipient)
+            if refusal is not None:
+                return refusal
         limit = self._settings.size_limits.get(address.domain, 0)
         if limit and transaction.declared_size > limit:
             return Refuse(replies.too_big(limit))
@@ -168,12 +198,6 @@ class Submission:
             transaction.seen.add(address.key)
             transaction.remote.append(RemoteTarget(recipient, address.domain))
         return Allow()
-
-    def _doubtful_ins(self, local: str) -> str:
-        """Give what is wrong with a matricule, in words that do not hold it, or an empty string (spec F9.14)."""
-        if not ins_syntax_ok(local):
-            return "forme du matricule"
-        return "" if ins_key_ok(local) else "cle de controle"
 
     async def _add_local(self, transaction: MailTransaction, recipient: Recipient) -> Decision:
         mailbox = await self._context.addresses.find(recipient.address.key)
@@ -267,6 +291,8 @@ class Submission:
         behalf = transaction.behalf(account)
         if behalf and (refusal := await self._not_delegated(account, box, str(transaction.sender))) is not None:
             return refusal
+        if transaction.copy_sent:
+            return await self._sent.plan(account, box, always=True)
         return await self._sent.plan(account, box) if self._sent.wanted(own=not behalf) else None
 
     async def _rule(self, state: SmtpSessionState, transaction: MailTransaction, content: Content, now: datetime) -> Ruling:
@@ -296,6 +322,8 @@ class Submission:
             places.append((placements, len(group) - len(placements)))
         if sent is not None:
             group = self._sent.added(sent, group)
+        if transaction.also is not None:
+            group[0] = replace(group[0], also=transaction.also)
         results = await self._context.mailroom.accept((*group, *reports))
         if sent is not None:
             self._sent.filed(sent, group, results)
@@ -368,11 +396,11 @@ class Submission:
         public = self._context.evidence.address
         recipients = [*[t.recipient for t in transaction.local], *[t.recipient for t in transaction.remote]]
         payload: dict[str, str | int | float | bool | None] = {
-            "from": str(transaction.sender),
+            "from": public(str(transaction.sender)),
             "to": " ".join([public(str(r.address)) for r in recipients]),
             "size": body.size,
             "sha256": body.sha256,
-            "login": state.account.login if state.account else "",
+            "login": public(state.account.login) if state.account else "",
             "behalf": transaction.behalf(state.account),
             "list": self._context.trust.list_date(),
             "list_at": self._context.trust.list_instant(),
@@ -380,7 +408,7 @@ class Submission:
         if transaction.directory:
             payload["directory"] = " ".join(transaction.directory)
         subject = transaction.box.address if transaction.box is not None else str(transaction.sender)  # an alias is its box
-        return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, subject, payload)
+        return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, public(subject), payload)
 
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
         """Journal a refusal."""

@@ -1,0 +1,113 @@
+"""Whose documents a message carries: the patients named by the archives attached to it, from their metadata and their CDA.
+
+- Every ZIP of the message is looked at, whatever its name (spec F8.1); an archive inside an archive is not opened.
+- What cannot be read is told (`unreadable` holds the rule), never raised: another check judges the archive itself (spec §8.6).
+- What comes out identifies a patient: compare it, never log it.
+Pure and bounded (`ziparchive`, `read_header`); seconds of work for the largest archive: called in an executor by
+`services.citizen`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mssante.documents.cda import read_header
+from mssante.documents.ins import INS_OIDS, InsIdentity
+from mssante.documents.xdm import XdmArchive, XdmDocument, unpack
+from mssante.errors import InputFault
+from mssante.protocol.mime.scan import Part, scan
+from mssante.protocol.mime.sections import decode_part
+
+MAX_ARCHIVES = 20
+MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_CDA = ("text/xml", "application/xml", "application/xslt+xml")
+
+
+@dataclass(frozen=True, slots=True)
+class PatientsOf:
+    """What the archives say. identities: distinct INS, from the CDA where there is one, else from the metadata; anonymous:
+    documents that name no INS; unreadable: rules that reading broke."""
+
+    identities: tuple[InsIdentity, ...] = ()
+    anonymous: int = 0
+    unreadable: tuple[str, ...] = ()
+    archives: int = 0
+
+    @property
+    def matricules(self) -> frozenset[str]:
+        """The distinct matricules, upper-case."""
+        return frozenset(one.matricule.upper() for one in self.identities)
+
+
+def patients_of(message: bytes) -> PatientsOf:
+    """Give the patients of the documents attached to a whole message, at most 20 archives."""
+    found: dict[str, InsIdentity] = {}
+    anonymous, unreadable, archives = 0, [], 0
+    for raw in _archives(message):
+        archives += 1
+        try:
+            archive = unpack(raw)
+        except InputFault as fault:
+            unreadable.append(fault.rule)
+            continue
+        unreadable += [subset.problem for subset in archive.subsets if subset.problem]
+        for identity in _identities(archive):
+            if identity is None:
+                anonymous += 1
+            elif identity.matricule.upper() not in found or identity.qualified:
+                found[identity.matricule.upper()] = identity
+    return PatientsOf(tuple(found.values()), anonymous, tuple(unreadable), archives)
+
+
+def cx_identity(value: str) -> InsIdentity | None:
+    """Give the INS of a CX `matricule^^^&OID&ISO^NH` (XDS patientId), without traits, or None when it is none."""
+    parts = value.split("^")
+    authority = parts[3].split("&") if len(parts) > 3 else []
+    oid = authority[1] if len(authority) > 1 else ""
+    return InsIdentity(parts[0], oid) if parts[0] and oid in INS_OIDS else None
+
+
+def _archives(message: bytes) -> Iterator[bytes]:
+    left = MAX_ARCHIVES
+    for part in _leaves(scan(message)):
+        body = message[part.body_start:part.body_end]
+        encoding = part.headers.get(b"content-transfer-encoding") or b""
+        begin = decode_part(body[:64], encoding, limit=64)
+        if begin is None or not begin.lstrip().startswith(_ZIP):
+            continue
+        raw = decode_part(body, encoding, limit=MAX_ARCHIVE_BYTES)
+        if raw is not None and left > 0:
+            left -= 1
+            yield raw
+
+
+def _leaves(root: Part) -> Iterator[Part]:
+    pending = [root]
+    while pending:
+        part = pending.pop()
+        pending.extend(reversed(part.children))
+        if part.message is not None:
+            pending.append(part.message)
+        elif not part.children:
+            yield part
+
+
+def _identities(archive: XdmArchive) -> Iterator[InsIdentity | None]:
+    """Give the patient of each document: that of the CDA when it has one that can be read, else that of its entry."""
+    for document in archive.documents:
+        said = cx_identity(document.entry.patient_id) or cx_identity(document.entry.source_patient_id)
+        inside = _inside(document)
+        yield inside or said
+        if inside is not None and said is not None and inside.matricule.upper() != said.matricule.upper():
+            yield said  # two patients for one document: both count
+
+
+def _inside(document: XdmDocument) -> InsIdentity | None:
+    if document.content is None or document.entry.mime_type not in _CDA:
+        return None
+    try:
+        return read_header(document.content).patient.ins
+    except InputFault:
+        return None
