@@ -47,7 +47,7 @@ from mssante.services.imap.outside import OutsideWatch
 from mssante.services.imap.session import ImapServices
 from mssante.services.imap.settings import ImapSettings
 from mssante.services.mailroom import Mailroom
-from mssante.services.privacy import Pseudonyms, load_key
+from mssante.services.privacy import Pseudonyms, Veil, load_key
 from mssante.services.reception import AcceptContext, AcceptSettings, Reception
 from mssante.services.relay import Relay, RelaySettings
 from mssante.services.reports import Reporter, ReportSettings
@@ -81,8 +81,9 @@ def open_storage(config: Config, on_fatal: Callable[[BaseException], None] | Non
     on_fatal: called from the writer's thread when a commit or a sync failed: nothing can be promised any more.
     """
     storage = config.operator.storage
+    veil = Veil(config.path(storage.blobs).parent / "pseudonym.key", config.domains.citizen.domain)
     return open_stores(config.storage_url, config.path(storage.blobs),
-                       StorageOptions(reserve_bytes=storage.reserve_bytes, on_fatal=on_fatal))
+                       StorageOptions(reserve_bytes=storage.reserve_bytes, on_fatal=on_fatal, veil=veil))
 
 
 @asynccontextmanager

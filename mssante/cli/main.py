@@ -20,14 +20,18 @@ from mssante.cli import (
     attack,
     cert,
     check,
+    citizen,
     directory,
     discovery,
     explain,
+    hl7,
     hold,
     identity,
     journal,
     lab,
     mailbox,
+    opposition,
+    preflight,
     publication,
     queue,
     search,
@@ -36,6 +40,7 @@ from mssante.cli import (
     smime,
     token,
     trace,
+    webhook,
     whitelist,
 )
 from mssante.cli.common import FAULT, INTERRUPTED
@@ -59,9 +64,14 @@ app.add_typer(identity.app, name="identity")
 app.add_typer(queue.app, name="queue")
 app.add_typer(cert.app, name="cert")
 app.add_typer(hold.app, name="hold")
+app.add_typer(hl7.app, name="hl7")
 app.add_typer(publication.app, name="publication")
 app.add_typer(directory.app, name="directory")
+app.add_typer(citizen.app, name="citizen")
 app.add_typer(token.app, name="token")
+app.add_typer(webhook.app, name="webhook")
+app.add_typer(opposition.app, name="opposition")
+app.command("preflight")(preflight.preflight)
 app.command("discovery")(discovery.discovery)
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(journal.app, name="journal")

@@ -32,12 +32,14 @@ def create(
     label: Annotated[str, typer.Argument(help="À qui il sert (what it is for)")],
     scope: Annotated[list[str], typer.Option("--scope", "-s", help=" · ".join(SCOPES))],
     days: Annotated[int, typer.Option("--days", help="Durée de vie en jours (life in days)")] = 365,
+    mailbox: Annotated[list[str] | None, typer.Option(
+        "--mailbox", "-m", help="Boîte pour documents:send et events (mailbox of documents:send and events)")] = None,
     config: ConfigFolder = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Crée un jeton, montré une seule fois (makes a token, shown once)."""
     async def act(admin: Admin) -> NewToken:
-        return await ApiTokens(admin.stores, SystemClock()).create(label, scope, days=days)
+        return await ApiTokens(admin.stores, SystemClock()).create(label, scope, days=days, mailboxes=mailbox or ())
 
     made = administer(config, act)
     emit(as_json, {"ok": True, "token": made.text, **_document(made.token)}, made.text)

@@ -23,6 +23,16 @@ QUEUE_LIMIT = 100_000
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\Z")  # ids.new_trace_id: Crockford base 32
 
 KINDS = {
+    "interface_taken": ("message HL7 pris", "HL7 message taken"),
+    "interface_refused": ("message HL7 refusé", "HL7 message refused"),
+    "interface_given": ("message HL7 donné à l'application", "HL7 message given to the application"),
+    "interface_repair": ("reprise HL7", "HL7 repair"),
+    "receipt": ("accusé reçu", "receipt received"),
+    "preflight": ("contrôle avant départ", "check before departure"),
+    "twin_filed": ("vue lisible rangée", "readable view filed"),
+    "departure_override": ("règle de départ passée outre", "departure rule overridden"),
+    "opposition_changed": ("opposition d'un patient changée", "opposition of a patient changed"),
+    "webhook_changed": ("webhook changé", "webhook changed"),
     "session_refused": ("session refusée", "session refused"), "sender_refused": ("expéditeur refusé", "sender refused"),
     "recipient_refused": ("destinataire refusé", "recipient refused"), "data_refused": ("contenu refusé", "content refused"),
     "received": ("reçu d'un opérateur", "received from an operator"), "submitted": ("déposé", "submitted"),
@@ -55,6 +65,8 @@ KINDS = {
     "life_run": ("délais des boîtes appliqués", "delays of mailboxes applied"),
     "life_stopped": ("délais des boîtes retenus", "delays of mailboxes withheld"),
     "filter_changed": ("filtre changé", "filter changed"), "vacation_sent": ("absence annoncée", "vacation told"),
+    "citizen_returned": ("rendu par le service des usagers", "returned by the citizens' service"),
+    "citizen_closed": ("échange avec un usager clos", "exchange with a citizen closed"),
     "folder_expunged": ("dossier purgé", "folder expunged"), "imported": ("importé", "imported"),
     "operator_started": ("démarrage", "started"),
     "operator_stopped": ("arrêt", "stopped"),

@@ -79,7 +79,8 @@ def _one_patient(documents: Sequence[CdaDocument]) -> None:
 
 
 def _pdf_copy(document: CdaDocument) -> Companion:
-    """Give the PDF of a document: the one it embeds, octet for octet, else a PDF/A-1 made from it (ECO.2.1.5); text when none can be."""
+    """Give the PDF of a document: the one it embeds, octet for octet, else a PDF/A-1 made from it (ECO.2.1.5); text when none
+    can be."""
     companion = readable(document.raw, document.header)
     if companion.extension == "pdf":
         return companion

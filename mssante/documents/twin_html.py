@@ -12,6 +12,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from html import escape
 from importlib import resources
@@ -22,6 +23,14 @@ from mssante.lang import say
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}\Z")
 _INLINE = {Kind.SUB: "sub", Kind.SUP: "sup", Kind.ITEM: "li", Kind.CAPTION: "caption"}
 _STYLED = tuple(Style)
+
+
+@dataclass(slots=True)
+class _State:
+    """Footnotes met so far, and tables."""
+
+    notes: list[str] = field(default_factory=list)
+    tables: int = 0
 
 
 @lru_cache(maxsize=1)
@@ -61,27 +70,28 @@ def _group(group: Group) -> str:
 
 def _sections(twin: TwinDocument) -> Iterator[str]:
     above = 1
-    notes: list[str] = []
+    state = _State()
     for section in twin.sections:
         level = min(section.level + 1, above + 1, 6)  # no heading is skipped, whatever the document does
         if section.title:
             above = level
             yield f"<h{level}>{escape(section.title)}</h{level}>\n"
-        yield from _flow(section, twin, notes)
-    if notes:
-        yield f"<h2>{escape(say('Notes', 'Notes'))}</h2>\n<ol>\n" + "".join(f"<li>{one}</li>\n" for one in notes) + "</ol>\n"
+        yield from _flow(section, twin, state)
+    if state.notes:
+        items = "".join(f"<li>{one}</li>\n" for one in state.notes)
+        yield f"<h2>{escape(say('Notes', 'Notes'))}</h2>\n<ol>\n{items}</ol>\n"
 
 
-def _flow(section: Section, twin: TwinDocument, notes: list[str]) -> Iterator[str]:
+def _flow(section: Section, twin: TwinDocument, state: _State) -> Iterator[str]:
     """Blocks as they are; text between them in paragraphs."""
     line: list[str] = []
     for one in section.blocks:
         if isinstance(one, Element) and one.kind in _BLOCK:
             yield from _paragraph(line)
             line = []
-            yield _write(one, twin, notes)
+            yield _write(one, twin, state)
         else:
-            line.append(_write(one, twin, notes))
+            line.append(_write(one, twin, state))
     yield from _paragraph(line)
 
 
@@ -91,17 +101,17 @@ def _paragraph(line: list[str]) -> Iterator[str]:
         yield (f"<div>{text}</div>\n" if "<div" in text or "<p" in text or "<ul" in text else f"<p>{text}</p>\n")
 
 
-def _inside(element: Element, twin: TwinDocument, notes: list[str]) -> str:
-    return "".join(_write(one, twin, notes) for one in element.children)
+def _inside(element: Element, twin: TwinDocument, state: _State) -> str:
+    return "".join(_write(one, twin, state) for one in element.children)
 
 
-def _write(one: Element | str, twin: TwinDocument, notes: list[str]) -> str:
+def _write(one: Element | str, twin: TwinDocument, state: _State) -> str:
     if isinstance(one, str):
         return escape(one)
     writer = _WRITERS.get(one.kind)
     if writer is not None:
-        return writer(one, twin, notes)
-    inside = _inside(one, twin, notes)
+        return writer(one, twin, state)
+    inside = _inside(one, twin, state)
     tag = _INLINE.get(one.kind, "span")
     return f"<{tag}{_classes(one)}>{inside}</{tag}>" if inside or tag != "span" else ""
 
@@ -111,48 +121,50 @@ def _classes(element: Element, more: Iterable[str] = ()) -> str:
     return f' class="{" ".join(names)}"' if names else ""
 
 
-def _break(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _break(element: Element, twin: TwinDocument, state: _State) -> str:
     return "<br>"
 
 
-def _block(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _block(element: Element, twin: TwinDocument, state: _State) -> str:
     """A paragraph: in a `div`, since a narrative may put tables and lists inside one."""
     children = [one if not (isinstance(one, Element) and one.kind is Kind.CAPTION)
                 else Element(Kind.SPAN, one.children, one.styles | {Style.BOLD}) for one in element.children]
-    inside = "".join(_write(one, twin, notes) for one in children)
+    inside = "".join(_write(one, twin, state) for one in children)
     if not inside.strip():
         return ""
     tag = "div" if any(isinstance(one, Element) and one.kind in _BLOCK for one in children) else "p"
     return f"<{tag}{_classes(element)}>{inside}</{tag}>\n"
 
 
-def _list(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _list(element: Element, twin: TwinDocument, state: _State) -> str:
     tag = "ol" if element.kind is Kind.ORDERED else "ul"
-    inside = _inside(element, twin, notes)
+    inside = _inside(element, twin, state)
     return f"<{tag}>{inside}</{tag}>\n" if inside else ""
 
 
-def _table(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _table(element: Element, twin: TwinDocument, state: _State) -> str:
     parts: list[str] = []
     for part in element.children:
         if not isinstance(part, Element):
             continue
         if part.kind is Kind.CAPTION:
-            parts.append(f"<caption>{_inside(part, twin, notes)}</caption>\n")
+            parts.append(f"<caption>{_inside(part, twin, state)}</caption>\n")
         elif part.children:
             head = part.kind is Kind.HEAD
-            rows = "".join(_row(row, twin, notes, head) for row in part.children if isinstance(row, Element))
+            rows = "".join(_row(row, twin, state, head) for row in part.children if isinstance(row, Element))
             parts.append(f"<{'thead' if head else 'tbody'}>\n{rows}</{'thead' if head else 'tbody'}>\n")
-    return f'<div class="wide" role="region" tabindex="0" aria-label="{escape(say("Tableau", "Table"))}">' \
+    state.tables += 1
+    label = escape(say(f"Tableau {state.tables}", f"Table {state.tables}"))
+    return f'<div class="wide" role="region" tabindex="0" aria-label="{label}">' \
            f'<table>\n{"".join(parts)}</table></div>\n'
 
 
-def _row(row: Element, twin: TwinDocument, notes: list[str], head: bool) -> str:
+def _row(row: Element, twin: TwinDocument, state: _State, head: bool) -> str:
     cells: list[str] = []
     for cell in row.children:
         if not isinstance(cell, Element):
             continue
-        inside = _inside(cell, twin, notes).strip()
+        inside = _inside(cell, twin, state).strip()
         header = (head or cell.kind is Kind.HEADER_CELL) and bool(inside)  # an empty header names nothing
         scope = "" if not header else (' scope="col"' if head else ' scope="row"')
         spans = (f' colspan="{cell.columns}"' if cell.columns > 1 else "") + (f' rowspan="{cell.rows}"' if cell.rows > 1 else "")
@@ -162,26 +174,26 @@ def _row(row: Element, twin: TwinDocument, notes: list[str], head: bool) -> str:
     return f"<tr>{''.join(cells)}</tr>\n"
 
 
-def _note(element: Element, twin: TwinDocument, notes: list[str]) -> str:
-    notes.append("")
-    rank = len(notes)
-    notes[rank - 1] = _inside(element, twin, notes)
+def _note(element: Element, twin: TwinDocument, state: _State) -> str:
+    state.notes.append("")
+    rank = len(state.notes)
+    state.notes[rank - 1] = _inside(element, twin, state)
     return f"<sup>({rank})</sup>"
 
 
-def _link(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _link(element: Element, twin: TwinDocument, state: _State) -> str:
     """A link is words: nobody follows one from a page that a document wrote."""
     shown = f" ({escape(element.words)})" if element.words else ""
-    return f"<span>{_inside(element, twin, notes)}{shown}</span>"
+    return f"<span>{_inside(element, twin, state)}{shown}</span>"
 
 
-def _picture(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _picture(element: Element, twin: TwinDocument, state: _State) -> str:
     picture = twin.pictures[element.picture]
     content = base64.b64encode(picture.content).decode()
     return f'<p><img alt="{escape(element.words)}" src="data:{picture.media_type};base64,{content}"></p>\n'
 
 
-def _file(element: Element, twin: TwinDocument, notes: list[str]) -> str:
+def _file(element: Element, twin: TwinDocument, state: _State) -> str:
     return f'<p class="part">{escape(element.words)}</p>\n'
 
 

@@ -54,6 +54,7 @@ class Settings:
     imap: str = ""
     submission: str = ""
     dav: str = ""
+    documents: bool = False  # readable twins have a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class Site:
     def _menu(self, visit: Visit) -> Markup:
         places = (("/compte", say("Vue d'ensemble", "Overview")), ("/compte/facteurs", say("Seconds facteurs", "Second factors")),
                   ("/compte/applications", say("Mots de passe d'application", "App passwords")),
-                  ("/compte/sessions", "Sessions"))
+                  ("/compte/sessions", "Sessions"),
+                  *((("/compte/documents", "Documents"),) if self.settings.documents else ()))
         leave = form("/compte/deconnexion", self.token(visit), tag(
             "button", say("Se déconnecter", "Log out"), type="submit", class_="plain"))
         return tag("nav", tag("ul", *[tag("li", tag("a", words, href=place)) for place, words in places], tag("li", leave)),

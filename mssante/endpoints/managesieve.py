@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -89,10 +90,9 @@ class ManageConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came, or TLS is up."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what the loop gives to a Protocol
         if self._task is not None:
             return
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # what a loop gives to a Protocol; uvloop's is of no such class
         peer = transport.get_extra_info("peername") or ("", 0)
         self._address, self._peer = str(peer[0]), f"{peer[0]}:{peer[1]}"
         if not self._owner.door.opened(self, self._address):

@@ -29,6 +29,7 @@ from mssante.lab.plan import (
 from mssante.lang import say
 
 CITIZEN_MAX_BYTES = 25_000_000  # F2.16, F9.7
+CITIZEN_TAKEN_BYTES = 40_000_000
 
 Value = str | int | bool | list[str] | dict[str, str] | dict[str, int]
 Section = dict[str, Value]
@@ -95,13 +96,14 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
     listen: Section = {door: f"{HOST}:{plan.port(base, door)}" for door in DOORS}
     limits: Section = {"connections": 5000, "connections_per_address": 5000}  # every peer of a lab is 127.0.0.1
     if plan.domain == CITIZEN_DOMAIN:
-        limits["message_bytes"] = CITIZEN_MAX_BYTES
+        limits["message_bytes"] = CITIZEN_TAKEN_BYTES  # what is too big is told by a later message (F9.7)
     return {
         "operator": {"name": plan.name, "hostname": plan.host, "contact": f"support@{plan.domain}"},
         "listen": listen,
         "login": {"connections_per_account": 5000, "client_anchors": "../certs/anchors.pem"},
         "psc": {"environment": "custom", "issuer": psc_issuer(base), "anchors": "../certs/anchors.pem",
                 "audiences": list(PSC_ADMITTED)},
+        "documents": {"twin": "web"},
         "tls": {"operator_certificate": "../certs/mta.pem", "operator_key": "../certs/mta.key"},
         "trust": {
             "anchors": "../certs/anchors.pem", "issuers": [ORGANISATIONS_NAME],
@@ -127,6 +129,7 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
         "publication": {"driver": "none" if plan.domain == CITIZEN_DOMAIN else "fhir",
                         "url": f"http://{HOST}:{ports['directory']}/fhir/v2", "api_key_file": "../certs/annuaire.key",
                         "sweep_seconds": 2, "first_retry_seconds": 2, "longest_retry_seconds": 10, "per_second": 50},
+        "citizen": {"role": "operator" if plan.domain == CITIZEN_DOMAIN else "bridge"},
         # the professionals have keys: what is encrypted for them is opened; what they send stays as it is, until told otherwise
         "smime": {"enabled": True, "incoming": "open", "issuers": [ORGANISATIONS_NAME], "keys_folder": "../certs"},
     }

@@ -19,16 +19,19 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+from mssante.documents.ins import ins_syntax_ok
 from mssante.documents.letter import structured_letter
 from mssante.documents.metadata import SenderFacts
 from mssante.errors import InputFault, MssFault
 from mssante.lab.accounts import Account
 from mssante.lab.mailclient import InboxWatcher, Login, anchors_context, submit
 from mssante.lab.manifest import Lab, OperatorEntry
+from mssante.lab.plan import CITIZEN_DOMAIN
 from mssante.lang import say
 from mssante.model.address import parse_envelope_address
 from mssante.protocol.mime.compose import Attachment, Letter, letter
 
+DEMONSTRATION_INS = b"270019999900123"  # of the patient of the document that the lab comes with
 MAX_CDA_BYTES = 50 * 1024 * 1024
 DEFAULT_RECIPIENT = "paul.durand@beta.mssante.test"
 SENDER = "claire.martin@alpha.mssante.test"
@@ -105,6 +108,12 @@ def find_reader(lab: Lab, address: str) -> tuple[OperatorEntry, Account]:
                      remedy=say("voyez `accounts` dans lab.json", "see `accounts` in lab.json"))
 
 
+def made_out_to(recipient: str, cda: bytes) -> bytes:
+    """Give the demonstration document for who gets it: a citizen gets his own, as the bridge wants it (F9.6)."""
+    local, _, domain = recipient.rpartition("@")
+    return cda.replace(DEMONSTRATION_INS, local.encode()) if domain == CITIZEN_DOMAIN and ins_syntax_ok(local) else cda
+
+
 def compose(cda: bytes, sender: Account, *, recipient: str, now: datetime) -> tuple[bytes, str, tuple[str, ...], tuple[str, ...]]:
     """Give the message, its Message-ID, the names of its attachments and the remarks on the document."""
     given, _, family = sender.display_name.partition(" ")
@@ -159,6 +168,8 @@ class Sending:
             raise InputFault(say(f"lab.json n'a pas la boîte {SENDER}", f"lab.json has no mailbox {SENDER}"), rule="LAB-MANIFEST")
         target, reader = find_reader(self._lab, self._order.recipient)
         cda = read_cda(self._order.cda)
+        if self._order.cda is None:
+            cda = made_out_to(self._order.recipient, cda)
         message, message_id, attachments, remarks = compose(cda, sender, recipient=self._order.recipient,
                                                            now=self._began)
         report = Report(sender.address, self._order.recipient, message_id, size=len(message), attachments=attachments,

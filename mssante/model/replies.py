@@ -183,6 +183,25 @@ def bad_ins(reason: str) -> Refuse:
     return Refuse(_reply(553, "5.1.3", text, "INS-ADRESSE"))
 
 
+def departure_forbidden(rule: str) -> Refuse:
+    """Refuse a message whose documents may not leave toward its recipients (spec §8.4, F9.11)."""
+    why = {"MASQUAGE-PS": "un document est masque aux professionnels : envoyez-le au seul patient",
+           "MASQUAGE-PATIENT": "un document est invisible au patient : retirez sa boite des destinataires",
+           "MASQUAGE-ILLISIBLE": "un document est trop lourd a lire, son masquage n'est pas connu : allegez-le",
+           "OPPOSITION-PATIENT": "le patient s'est oppose a cet envoi : respectez son choix"}.get(
+               rule, "les masquages du document ne vont pas ensemble : corrigez-les")
+    text = f"Le message n'est pas parti, {why}, ou donnez un motif (X-MSSANTE-Derogation)"
+    return Refuse(_reply(554, "5.7.1", text, rule))
+
+
+def preflight_failed(rule: str, errors: int) -> Refuse:
+    """Refuse a message whose structured documents break rules (`documents.preflight = "block"`, spec §8.6). rule: the first."""
+    many = f"{errors} erreurs" if errors > 1 else "1 erreur"
+    text = (f"Le message n'est pas parti : {many} dans les documents joints, la premiere : regle {rule}. Faites corriger le "
+            "document par le logiciel qui l'a produit ; le detail se lit avec la commande mssante preflight")
+    return Refuse(_reply(554, "5.6.0", text, "DOC-CONTROLE"), rule)
+
+
 def no_certificate(domain: str, rule: str) -> Refuse:
     """Refuse a message that must be encrypted when no usable certificate of a recipient is known (`smime.fallback = "refuse"`,
     RFC 3463 X.7.3). rule: whether none is known, or none is admitted."""

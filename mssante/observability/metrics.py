@@ -39,6 +39,12 @@ DIRECTORY_ADVICE = Counter("mssante_directory_advice", "Addresses looked up whil
 PUBLICATION_ANSWERS = Counter("mssante_publication_answers", "Answers of the directory to changes", ["result"], registry=REGISTRY)
 FILTERED = Counter("mssante_sieve_runs", "Runs of filters by result", ["result"], registry=REGISTRY)
 VACATIONS = Counter("mssante_vacation_replies", "Out-of-office answers by result", ["result"], registry=REGISTRY)
+CITIZEN_MESSAGES = Counter("mssante_citizen_messages", "Messages to and from citizens by what became of them", ["result"],
+                           registry=REGISTRY)
+PREFLIGHT = Counter("mssante_preflight", "Structured messages checked before departure, by verdict", ["result"],
+                    registry=REGISTRY)
+PREFLIGHT_NIL = Counter("mssante_preflight_nil", "Structured messages by presence of X-MSS-NIL", ["state"], registry=REGISTRY)
+TWINS = Counter("mssante_twins", "Readable twins of messages by result", ["result"], registry=REGISTRY)
 EXPIRY = Gauge("mssante_expiry_seconds", "Seconds before the next end of its kind", ["what"], registry=REGISTRY)
 CERTIFICATE_DAYS = Gauge("mssante_certificate_days_left", "Days before our certificate expires", registry=REGISTRY)
 

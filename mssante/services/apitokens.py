@@ -26,8 +26,14 @@ from mssante.storage.interfaces import Stores, Tx
 
 SCOPES = {
     "directory": ("chercher dans l'annuaire", "search the directory"),
+    "documents:send": ("envoyer des documents pour les boîtes nommées, suivre leur sort",
+                       "send documents for the named mailboxes, follow what becomes of them"),
+    "events": ("lire les évènements des boîtes nommées", "read the events of the named mailboxes"),
     "scim": ("créer et retirer comptes et boîtes (SCIM)", "provision accounts and mailboxes (SCIM)"),
 }
+OF_MAILBOXES = frozenset({"documents:send", "events"})  # scopes that open nothing but for the mailboxes that the token names
+_MAILBOX = "mailbox:"
+MAX_MAILBOXES = 200
 KEEP_SECONDS = 10.0
 MAX_KEPT = 1000
 MAX_LABEL = 100
@@ -41,6 +47,11 @@ class NewToken:
 
     token: ApiToken
     text: str = field(repr=False)
+
+
+def mailboxes_of(token: ApiToken) -> frozenset[str]:
+    """Give the addresses for which a token opens the scopes of `OF_MAILBOXES`, lower-case."""
+    return frozenset(one[len(_MAILBOX):] for one in token.scopes if one.startswith(_MAILBOX))
 
 
 class ApiTokens:
@@ -90,8 +101,11 @@ class ApiTokens:
 
     # ------------------------------------------------------------------------------------------ administration
 
-    async def create(self, label: str, scopes: Sequence[str], *, days: int) -> NewToken:
-        """Make a token that lives `days` (1 to 1,100). Raises InputFault `JETON-PORTEE`, `JETON-NOM`, `JETON-DUREE`."""
+    async def create(self, label: str, scopes: Sequence[str], *, days: int, mailboxes: Sequence[str] = ()) -> NewToken:
+        """Make a token that lives `days` (1 to 1,100). mailboxes: addresses of ours, for the scopes of `OF_MAILBOXES`.
+
+        Raises InputFault `JETON-PORTEE`, `JETON-NOM`, `JETON-DUREE`, `JETON-BOITE`.
+        """
         unknown = sorted(set(scopes) - SCOPES.keys())
         if unknown or not scopes:
             raise InputFault(say(f"portée inconnue : {', '.join(unknown) or '(aucune)'}",
@@ -102,8 +116,10 @@ class ApiTokens:
                              rule="JETON-NOM", remedy=say(f"1 à {MAX_LABEL} caractères", f"1 to {MAX_LABEL} characters"))
         if not 1 <= days <= MAX_DAYS:
             raise InputFault(say(f"durée de {days} jours", f"{days} days"), rule="JETON-DUREE", remedy=f"1 – {MAX_DAYS}")
+        boxes = await self._boxes(scopes, mailboxes)
         now, text = self._clock.now(), "mss_" + secrets.token_urlsafe(32)
-        token = ApiToken(0, label.strip(), frozenset(scopes), now, None, now + timedelta(days=days))
+        opened = frozenset({*scopes, *(_MAILBOX + one for one in boxes)})
+        token = ApiToken(0, label.strip(), opened, now, None, now + timedelta(days=days))
         digest = hashlib.sha256(text.encode("ascii")).hexdigest()
 
         def unit(tx: Tx) -> ApiToken:
@@ -112,6 +128,23 @@ class ApiTokens:
             return kept
 
         return NewToken(await self._stores.database.write(unit), text)
+
+    async def _boxes(self, scopes: Sequence[str], mailboxes: Sequence[str]) -> list[str]:
+        """Check the mailboxes of a token to be; give their addresses. Raises InputFault `JETON-BOITE`."""
+        asked = sorted({one.strip().lower() for one in mailboxes})
+        if bool(asked) != bool(OF_MAILBOXES.intersection(scopes)) or len(asked) > MAX_MAILBOXES:
+            raise InputFault(say("des boîtes vont avec les portées documents:send et events, et avec elles seules",
+                                 "mailboxes go with the scopes documents:send and events, and only with them"),
+                             rule="JETON-BOITE", remedy=f"--mailbox ; 1 – {MAX_MAILBOXES}")
+        if not asked:
+            return []
+        found = {one.address for one in await self._stores.database.read(
+            lambda tx: self._stores.accounts.mailboxes_by_address(tx, asked))}
+        missing = [one for one in asked if one not in found]
+        if missing:
+            raise InputFault(say(f"boîte inconnue : {missing[0][:254]}", f"unknown mailbox: {missing[0][:254]}"),
+                             rule="JETON-BOITE", remedy="mssante mailbox list")
+        return asked
 
     async def all(self) -> list[ApiToken]:
         """Give all tokens, oldest first."""

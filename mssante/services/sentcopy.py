@@ -59,8 +59,8 @@ class SentCopies:
         """Tell if something has to be read before the commit for mail of one's own box, or of another one."""
         return not own or self._books.settings.sent_copy == "all"
 
-    async def plan(self, account: Account, box: Mailbox) -> SentCopy:
-        """Say where the copy of a message goes that a login sends from a box: one unit."""
+    async def plan(self, account: Account, box: Mailbox, *, always: bool = False) -> SentCopy:
+        """Say where the copy of a message goes that a login sends from a box: one unit. always: whatever the setting."""
         stores = self._stores
 
         def unit(tx: Tx) -> tuple[list[Folder], list[Mailbox]]:
@@ -69,7 +69,7 @@ class SentCopies:
         folders, own = await stores.database.read(unit, quick=True)
         found = [folder.id for folder in folders if folder.special_use == SpecialUse.SENT.value]
         mode = self._books.settings.sent_copy
-        files = mode == "all" or (mode == "shared" and account.mailbox_ids[:1] != (box.id,))
+        files = always or mode == "all" or (mode == "shared" and account.mailbox_ids[:1] != (box.id,))
         return SentCopy(found[0] if found and files else 0, own[0].address if own else "")
 
     def added(self, sent: Outbound, group: list[Acceptance]) -> list[Acceptance]:

@@ -32,15 +32,20 @@ from mssante.storage.annotations import AnnotationStore as AnnotationStore
 from mssante.storage.annotations import FolderAnnotation as FolderAnnotation
 from mssante.storage.annotations import Place as Place
 from mssante.storage.apitokens import ApiTokenStore as ApiTokenStore
+from mssante.storage.citizen import CitizenStore as CitizenStore
 from mssante.storage.credentials import CredentialStore as CredentialStore
+from mssante.storage.cursors import CursorStore as CursorStore
 from mssante.storage.delegations import DelegationStore as DelegationStore
 from mssante.storage.exchanges import ExchangeStore as ExchangeStore
 from mssante.storage.filters import FilterStore as FilterStore
+from mssante.storage.handover import HandoverStore as HandoverStore
 from mssante.storage.holds import HoldStore as HoldStore
 from mssante.storage.identities import IdentityStore as IdentityStore
 from mssante.storage.imports import ImportedCopy as ImportedCopy
 from mssante.storage.imports import ImportStore as ImportStore
+from mssante.storage.interfacing import InterfacingStore as InterfacingStore
 from mssante.storage.life import LifeStore as LifeStore
+from mssante.storage.opposition import OppositionStore as OppositionStore
 from mssante.storage.peercerts import PeerCertificate as PeerCertificate
 from mssante.storage.peercerts import PeerCertificateStore as PeerCertificateStore
 from mssante.storage.publication import PublicationStore as PublicationStore
@@ -59,6 +64,8 @@ from mssante.storage.smime import CertificateSource as CertificateSource
 from mssante.storage.smime import KnownCertificate as KnownCertificate
 from mssante.storage.smime import MailboxSmime as MailboxSmime
 from mssante.storage.smime import SmimeStore as SmimeStore
+from mssante.storage.twins import TwinStore as TwinStore
+from mssante.storage.webhooks import WebhookStore as WebhookStore
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -415,6 +422,13 @@ class Stores:
     identities: IdentityStore
     credentials: CredentialStore
     life: LifeStore
+    citizens: CitizenStore
+    cursors: CursorStore
+    handover: HandoverStore
+    interfacing: InterfacingStore
+    oppositions: OppositionStore
+    webhooks: WebhookStore
+    twins: TwinStore
     closers: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

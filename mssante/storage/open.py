@@ -17,7 +17,9 @@ from mssante.storage.remotecache import AnswerCache
 from mssante.storage.sql.accounts import SqlAccountStore
 from mssante.storage.sql.annotations import SqlAnnotationStore
 from mssante.storage.sql.apitokens import SqlApiTokenStore
+from mssante.storage.sql.citizen import SqlCitizenStore
 from mssante.storage.sql.credentials import SqlCredentialStore
+from mssante.storage.sql.cursors import SqlCursorStore
 from mssante.storage.sql.database import SqlDatabase
 from mssante.storage.sql.delegations import SqlDelegationStore
 from mssante.storage.sql.engine import engine_for
@@ -25,13 +27,16 @@ from mssante.storage.sql.exchanges import SqlExchangeStore
 from mssante.storage.sql.feed import SqlFeedStore
 from mssante.storage.sql.filters import SqlFilterStore
 from mssante.storage.sql.folders import SqlFolderStore
+from mssante.storage.sql.handover import SqlHandoverStore
 from mssante.storage.sql.holds import SqlHoldStore
 from mssante.storage.sql.identities import SqlIdentityStore
 from mssante.storage.sql.imports import SqlImportStore
+from mssante.storage.sql.interfacing import SqlInterfacingStore
 from mssante.storage.sql.journal import SqlJournalStore
 from mssante.storage.sql.life import SqlLifeStore
 from mssante.storage.sql.messages import SqlMessageStore
 from mssante.storage.sql.mirror import SqliteMirror
+from mssante.storage.sql.opposition import SqlOppositionStore
 from mssante.storage.sql.peek import SchemaState, peek_sqlite
 from mssante.storage.sql.peercerts import SqlPeerCertificateStore
 from mssante.storage.sql.publication import SqlPublicationStore
@@ -42,6 +47,8 @@ from mssante.storage.sql.schema import HandleLock, prepare
 from mssante.storage.sql.smime import SqlSmimeStore
 from mssante.storage.sql.textindex import SqliteTextIndex
 from mssante.storage.sql.trust import SqlTrustStore
+from mssante.storage.sql.twins import SqlTwinStore
+from mssante.storage.sql.webhooks import SqlWebhookStore
 
 __all__ = ["SchemaState", "StorageOptions", "open_answer_cache", "open_stores", "open_text_index", "peek_sqlite"]
 
@@ -59,6 +66,7 @@ class StorageOptions:
     busy_seconds: float = 5.0
     on_fatal: Callable[[BaseException], None] | None = None
     max_pages: int = 0
+    veil: Callable[[str], str] = str  # what the journal's texts go through before they are kept (services/privacy.py)
 
 
 def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None) -> Stores:
@@ -76,7 +84,7 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
     except BaseException:
         lock.close()
         raise
-    journal = SqlJournalStore()
+    journal = SqlJournalStore(chosen.veil)
     return Stores(
         database=database, blobs=blobs, messages=SqlMessageStore(journal), folders=SqlFolderStore(),
         queue=SqlQueueStore(journal), journal=journal, accounts=SqlAccountStore(), trust=SqlTrustStore(),
@@ -85,7 +93,10 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
         peer_certificates=SqlPeerCertificateStore(), identities=SqlIdentityStore(), credentials=SqlCredentialStore(),
         smime=SqlSmimeStore(), exchanges=SqlExchangeStore(), delegations=SqlDelegationStore(), filters=SqlFilterStore(),
         publication=SqlPublicationStore(), api_tokens=SqlApiTokenStore(), life=SqlLifeStore(),
-        closers=[lock.close, database.close])
+        citizens=SqlCitizenStore(),
+        cursors=SqlCursorStore(), handover=SqlHandoverStore(), oppositions=SqlOppositionStore(), webhooks=SqlWebhookStore(),
+        twins=SqlTwinStore(),
+        interfacing=SqlInterfacingStore(), closers=[lock.close, database.close])
 
 
 def open_answer_cache(path: Path, most: int) -> AnswerCache:

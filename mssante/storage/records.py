@@ -45,6 +45,14 @@ class JournalStore(Protocol):
         """Give the event of that place in the chain, or None."""
         ...
 
+    def after(self, tx: Tx, sequence: int, limit: int = 500) -> list[JournalRow]:
+        """Give at most `limit` events behind that place in the chain, in order: what followers with a cursor read."""
+        ...
+
+    def end(self, tx: Tx) -> int:
+        """Give the sequence of the last event, 0 without any."""
+        ...
+
     def verify(self, tx: Tx) -> int | None:
         """Check the chain; give the sequence of the first row that does not fit, or None when whole."""
         ...

@@ -44,7 +44,8 @@ def page_settings(config: Config) -> Settings:
         return f"{operator.operator.hostname}:{split_hostport(listener)[1]}" if listener else ""
 
     return Settings(operator.operator.name, host, place(operator.listen.imaps), place(operator.listen.submissions),
-                    f"https://{place(operator.listen.web)}/" if operator.listen.web else "")
+                    f"https://{place(operator.listen.web)}/" if operator.listen.web else "",
+                    documents=operator.documents.twin != "off")
 
 
 class AccountTopic(Topic):
@@ -59,6 +60,7 @@ class AccountTopic(Topic):
         self._sessions = WebSessions(ground.stores, ground.clock, ground.secret, session_times(config))
         passkeys = Passkeys(factors, ground.clock, ground.secret, host=settings.host, name=settings.operator)
         self.site = Site(Desks(ground.stores, ground.accounts, self._sessions, factors, passkeys, self._apps), settings)
+        ground.site = self.site if config.operator.web.account else None
         self.signin = Signin(self.site)
         self._pages = (self.signin, Factors(self.site), Apps(self.site))
         self._on = config.operator.web.account

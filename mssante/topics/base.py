@@ -17,12 +17,15 @@ from aiohttp import web
 
 from mssante.clock import Clock
 from mssante.config.model import Config
+from mssante.endpoints.account_site import Site
 from mssante.services.accounts import Accounts
 from mssante.services.directory_port import DirectoryDesk
 from mssante.services.directory_sources import RemoteSources
 from mssante.services.evidence import Evidence
+from mssante.services.handover import HandOver
 from mssante.services.reception import AcceptContext
 from mssante.services.relay import Relay
+from mssante.services.workshop import Workshop
 from mssante.storage.interfaces import Stores
 
 
@@ -47,6 +50,9 @@ class Ground:
     secret: bytes
     directory: DirectoryDesk | None = None
     remote: RemoteSources | None = None  # FHIR and LDAP, put there by the use of the directory
+    workshop: Workshop | None = None  # set by the workshop topic, first of all: worker processes for heavy work on documents
+    site: Site | None = None  # the pages of the web account, put there by its topic
+    handover: HandOver | None = None  # set by the handover topic: how programs hand in documents
 
 
 class Topic:

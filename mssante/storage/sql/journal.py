@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from sqlalchemy import bindparam, select
@@ -38,6 +38,8 @@ _RECENT_BY = {
 }
 _AFTER = Statement(select(*_COLUMNS).where(journal_event.c.sequence > bindparam("p_after"))
                    .order_by(journal_event.c.sequence).limit(VERIFY_ROWS))
+_FOLLOWING = Statement(select(*_COLUMNS).where(journal_event.c.sequence > bindparam("p_after"))
+                       .order_by(journal_event.c.sequence).limit(bindparam("p_limit")))
 _BY_SEQUENCE = Statement(select(*_COLUMNS).where(journal_event.c.sequence == bindparam("p_sequence")))
 _END = Statement(select(store_head.c.journal_sequence, store_head.c.journal_hash).where(store_head.c.id == 1))
 
@@ -47,6 +49,10 @@ _encode_payload = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 class SqlJournalStore:
     """`mssante.storage.interfaces.JournalStore`."""
+
+    def __init__(self, veil: Callable[[str], str] = str) -> None:
+        """veil: what every subject and payload goes through before it is kept: it hides citizens (services/privacy.py)."""
+        self._veil = veil
 
     def append(self, tx: Transaction, events: Sequence[JournalEvent]) -> None:
         """Append events in order: a few INSERTs whatever the number."""
@@ -61,8 +67,8 @@ class SqlJournalStore:
             at = micros(event.at)
             kind = event.kind.value
             trace_id = storable(event.trace_id, 128)
-            subject = storable(event.subject)
-            payload = _encode_payload(event.payload) if event.payload else "{}"
+            subject = self._veil(storable(event.subject))
+            payload = self._veil(_encode_payload(event.payload)) if event.payload else "{}"
             previous = _link(previous, sequence, at, (kind, trace_id, subject, payload))
             flat += (sequence, at, kind, trace_id, subject, payload, previous.hex())
         _INSERT.run(tx, flat)
@@ -88,6 +94,14 @@ class SqlJournalStore:
         """Give the event of that place in the chain, or None."""
         rows = tx.rows(_BY_SEQUENCE, p_sequence=sequence)
         return _row(rows[0]) if rows else None
+
+    def after(self, tx: Transaction, sequence: int, limit: int = 500) -> list[JournalRow]:
+        """Give the events behind that place in the chain, in order."""
+        return [_row(row) for row in tx.rows(_FOLLOWING, p_after=sequence, p_limit=limit)]
+
+    def end(self, tx: Transaction) -> int:
+        """Give the sequence of the last event."""
+        return int(tx.one(_END)[0])
 
     def verify(self, tx: Transaction) -> int | None:
         """Walk the whole chain; give the sequence of the first row that does not fit, or None when whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -60,7 +61,7 @@ def test_every_element_is_shown() -> None:
     (image,) = root.iter("img")
     assert image.get("src", "").startswith("data:image/png;base64,"), "its octets say PNG, whatever it claims"
     assert image.get("alt")
-    assert [one.text for one in root.iter("ol")][0] is None and len(list(root.iter("ol"))) == 2, "an ordered list and the notes"
+    assert next(one.text for one in root.iter("ol")) is None and len(list(root.iter("ol"))) == 2, "an ordered list and the notes"
 
 
 def test_the_header_says_who_and_what() -> None:
@@ -109,7 +110,7 @@ def test_headings_never_skip_a_level() -> None:
         + "</section></component>" * 3 + "</section></component>"
     root = page(cda(f"<structuredBody>{deep}</structuredBody>"))
     levels = [int(one.tag[1]) for one in root.iter("h1", "h2", "h3", "h4", "h5", "h6")]
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_bodies_of_level_one() -> None:
@@ -117,7 +118,7 @@ def test_bodies_of_level_one() -> None:
     made = read_twin(unstructured(pdf, "application/pdf"))
     assert made.files[0].content == pdf, "byte for byte"
     assert "Image" in next(page(unstructured(png(), "image/png")).iter("img")).get("alt", "")
-    assert "ligne unligne deux" in text(unstructured("ligne un\nligne deux".encode(), "text/plain"))
+    assert "ligne unligne deux" in text(unstructured(b"ligne un\nligne deux", "text/plain"))
     assert "non montré ici" in text(unstructured(b"{\\rtf1}", "text/rtf"))
     assert "illisible" in text(unstructured(b"", "application/pdf"))
     assert "pas de corps lisible" in text(cda("<structuredBody/>"))

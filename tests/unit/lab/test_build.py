@@ -85,7 +85,9 @@ def test_configuration_is_read_by_the_ordinary_loader(lab: Lab) -> None:
         for path in (operator.tls.operator_certificate, operator.tls.operator_key, operator.trust.anchors):
             assert config.path(path).is_file()
         assert config.storage_url.startswith(f"sqlite:///{lab.folder}/{plan.name}/data/")
-    assert load_config(lab.path("citizen/operator_config")).operator.limits.message_bytes == 25_000_000  # F9.7
+    citizens = load_config(lab.path("citizen/operator_config")).operator
+    assert citizens.citizen.role == "operator" and citizens.citizen.returns == "mail"
+    assert citizens.limits.message_bytes > citizens.citizen.max_bytes == 25_000_000  # F9.7: told by a later message
 
 
 def test_loopback_only(lab: Lab) -> None:

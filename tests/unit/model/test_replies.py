@@ -25,6 +25,8 @@ MAKERS: dict[str, Callable[[str], SmtpReply]] = {
     "sender_field_not_yours": lambda x: replies.sender_field_not_yours(x).reply,
     "not_your_address": lambda x: replies.not_your_address(x).reply, "from_not_sender": lambda x: replies.from_not_sender(x).reply,
     "from_not_bound": lambda _: replies.from_not_bound("x.fr").reply, "bad_ins": lambda _: replies.bad_ins("forme").reply,
+    "preflight_failed": lambda _: replies.preflight_failed("XDM-HASH", 3).reply,
+    "departure_forbidden": lambda _: replies.departure_forbidden("MASQUAGE-PS").reply,
     "no_certificate": lambda _: replies.no_certificate("x.fr", "SMIME-SANS-CERTIFICAT").reply,
     "no_signing_key": lambda _: replies.no_signing_key("SMIME-SANS-CLE").reply,
     "signing_key_failed": lambda _: replies.signing_key_failed().reply,

@@ -1,0 +1,119 @@
+"""The twins of all documents that a message carries: what a worker does for one message (services/twin.py, services/workshop.py).
+
+- Archives and loose CDA files are found wherever they stand in the message, by their first octets (spec F8.1); an archive inside
+  an archive is not opened; at most `MAX_TWINS` documents, the others are counted.
+- What cannot be read is counted and left out: the original is beside, and other checks judge it (spec §8.6).
+- What the sender or another operator encrypted is not opened: there is nothing to find in it.
+Pure: octets in, values out. What comes out holds a patient's identity: show it, never log it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mssante.documents.cda import read_header
+from mssante.documents.pdf_twin import pdf_twin
+from mssante.documents.subject import companion_name
+from mssante.documents.twin_header import read_twin
+from mssante.documents.twin_html import html_page
+from mssante.documents.xdm import unpack
+from mssante.errors import InputFault
+from mssante.protocol.mime.scan import Part, scan
+from mssante.protocol.mime.sections import decode_part
+
+MAX_TWINS = 10
+MAX_FILES = 20
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_OUT = 60 * 1024 * 1024  # octets of all pages and PDFs
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_CDA_TYPES = frozenset({"text/xml", "application/xml", "application/xslt+xml"})
+
+
+@dataclass(frozen=True, slots=True)
+class MailTwin:
+    """The twin of one document. name: of its PDF file; pdf: empty when none could be made; files: PDFs embedded in the document,
+    octet for octet."""
+
+    title: str
+    name: str
+    page: bytes
+    pdf: bytes
+    files: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MailTwins:
+    """Of one message. unreadable: files and documents that could not be read, or were one too many."""
+
+    twins: tuple[MailTwin, ...] = ()
+    unreadable: int = 0
+
+
+def twins_of(message: bytes, *, most: int = MAX_TWINS, pdf: bool = True) -> MailTwins:
+    """Give the twins of a whole message. pdf: make the PDF too. Never raises for what the message holds."""
+    found: list[MailTwin] = []
+    unreadable = 0
+    room = MAX_OUT
+    for raw in documents_of(message):
+        if raw is None or len(found) >= most:
+            unreadable += 1
+            continue
+        try:
+            twin = _twin(raw, pdf=pdf)
+        except InputFault:
+            unreadable += 1
+            continue
+        room -= len(twin.page) + len(twin.pdf) + sum(len(one) for one in twin.files)
+        if room < 0:
+            unreadable += 1
+            continue
+        found.append(twin)
+    return MailTwins(tuple(found), unreadable)
+
+
+def pages_of(message: bytes) -> MailTwins:
+    """Give the twins of a whole message without their PDFs."""
+    return twins_of(message, pdf=False)
+
+
+def _twin(raw: bytes, *, pdf: bool) -> MailTwin:
+    twin = read_twin(raw)
+    name = companion_name(read_header(raw), "pdf")
+    made = b""
+    embedded = len(twin.files) == 1 and not any(section.title for section in twin.sections)  # level 1: its PDF is the document
+    if pdf and not embedded:
+        try:
+            made = pdf_twin(twin).content
+        except InputFault:
+            made = b""
+    return MailTwin(twin.title, name, html_page(twin), made, tuple([one.content for one in twin.files]))
+
+
+def documents_of(message: bytes) -> Iterator[bytes | None]:
+    """Give the CDA documents of a message in order, None for a file that cannot be read; at most `MAX_FILES` files are opened."""
+    left = MAX_FILES
+    pending: list[Part] = [scan(message)]
+    while pending and left > 0:
+        part = pending.pop()
+        pending.extend(reversed(part.children))
+        if part.children or part.message is not None:  # an attached message has twins of its own where it was delivered
+            continue
+        body, encoding = message[part.body_start:part.body_end], part.headers.get(b"content-transfer-encoding") or b""
+        begin = (decode_part(body[:400], encoding, limit=400) or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not begin.startswith((*_ZIP, b"<?xml", b"<ClinicalDocument")):
+            continue
+        left -= 1
+        raw = decode_part(body, encoding, limit=MAX_FILE_BYTES)
+        if not begin.startswith(_ZIP):
+            if raw and b"ClinicalDocument" in raw:
+                yield raw
+            continue
+        try:
+            archive = unpack(raw or b"")
+        except InputFault:
+            yield None
+            continue
+        for document in archive.documents:
+            if document.entry.mime_type in _CDA_TYPES:
+                yield document.content
