@@ -26,6 +26,7 @@ from mssante.documents.remarks import MAX_REMARKS, Remark, Source, one_line, pla
 from mssante.documents.schema import SchemaFiles, schema_remarks
 from mssante.documents.schematron import Verdict as RuleVerdict
 from mssante.documents.subject import PREFIX, mss_headers, parse_subject
+from mssante.documents.validate import entry_findings, name_findings
 from mssante.documents.xdm import XdmArchive, XdmDocument, check, unpack
 from mssante.errors import InputFault
 from mssante.lang import say
@@ -184,7 +185,7 @@ def _archive(tally: _Tally, name: str, raw: bytes, *, named: bool) -> None:
     if name and name.upper() != "IHE_XDM.ZIP":
         tally.add([_mail_remark("MAIL-NOM", say("l'archive ne s'appelle pas IHE_XDM.ZIP", "the archive is not named IHE_XDM.ZIP"),
                                 name)])  # spec F8.1
-    tally.add(_finding(Source.XDM, one) for one in check(archive))
+    tally.add(_finding(Source.XDM, one) for one in (*check(archive), *name_findings(archive)))
     _contents(tally, archive)
 
 
@@ -197,6 +198,7 @@ def _contents(tally: _Tally, archive: XdmArchive) -> None:
         seen.add(document.path)
         if document.entry.mime_type.lower() in _CDA_TYPES:
             _cda(tally, document.path, document.content, document)
+            tally.add(_finding(Source.XDM, one) for one in entry_findings(document))
         elif document.entry.mime_type.lower() == "application/pdf" and b"%PDF-" not in document.content[:1024]:
             tally.documents += 1
             tally.add([Remark(Source.XDM, "XDM-PDF", document.path, 0,

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from support.lab import RunningLab, as_json, report
 
+from mssante.documents.validate import entry_findings, name_findings
+from mssante.documents.xdm import check, unpack
 from mssante.lab.desks import load_certificate, load_key
 from mssante.lab.send import Sending, SendOrder
 from mssante.trust.signing import sign_list
@@ -40,6 +44,29 @@ def test_every_cda_arrives_identical(running_lab: RunningLab, shared_dir: Path) 
                                 "| document | octets of the message | seconds until seen | sha256 | identical |",
                                 "|---|---|---|---|---|", *lines]))
     assert not bad
+
+
+def test_every_cda_comes_out_of_the_mailbox_as_it_went_in(running_lab: RunningLab, shared_dir: Path) -> None:
+    """Pack, SMTP between operators, IMAP, unpack: the same octets, and nothing to say against archive and document."""
+    documents = sorted((shared_dir / "data" / "cda").glob("*.xml"))
+    address, lines = RECIPIENTS[2], []
+    with running_lab.reader(address) as reader:
+        for path in documents:
+            before = set(reader.uids())
+            assert Sending(running_lab.lab, SendOrder(address, path)).run().good, path.name
+            reader.count()
+            (uid,) = [one for one in reader.uids() if one not in before]
+            mail = message_from_bytes(reader.fetch(uid), policy=policy.default)
+            files = {one.get_filename(): one.get_content() for one in mail.iter_attachments()}
+            archive = unpack(files["IHE_XDM.ZIP"])
+            (inside,) = archive.documents
+            same = sha256(inside.content or b"").hexdigest() == sha256(path.read_bytes()).hexdigest()
+            remarks = [*check(archive), *entry_findings(inside), *name_findings(archive)]
+            pdf = next(content for name, content in files.items() if str(name).endswith(".pdf"))
+            lines.append(f"| {path.name} | {same} | {len(remarks)} | {len(pdf)} |")
+            assert same and not remarks and pdf.startswith(b"%PDF-"), path.name
+    report("round-trip.md", "\n".join(["| document | same octets | remarks | PDF |", "|---|---|---|---|", *lines]))
+    assert len(lines) == 23
 
 
 def test_the_real_white_list_loads(running_lab: RunningLab, shared_dir: Path, tmp_path: Path) -> None:
