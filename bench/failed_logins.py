@@ -3,7 +3,7 @@
 Usage: failed_logins.py LAB [--failures N] [--attackers N] [--users N] [--seconds S]. LAB: folder of a running lab
 (`mssante lab up LAB --accounts 50`). Guesses come from distinct 127.x.y.z addresses over IMAPS, three a connection, half of them
 on logins that exist. Users come from 127.200.0.0/24, log in anew for each round, then SELECT, NOOP, FETCH.
-Client and server share the machine: the figures hold what the client costs, too.
+Guessers are a process of their own. Clients and server share the machine: the figures hold what the clients cost, too.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ async def run(arguments: argparse.Namespace) -> None:
     """Measure before, then during."""
     operator = json.loads((arguments.lab / "lab.json").read_text())["operators"][0]
     host, _, port = operator["imaps"].rpartition(":")
-    place, tls, tally, attack = (host, int(port)), context(), Tally(), Tally(left=arguments.failures)
+    place, tls, tally, attack = (host, int(port)), context(), Tally(), Tally()
     people = [(one["login"], one["password"]) for one in operator["accounts"] if one.get("password")]
     users = [asyncio.ensure_future(user(n, place, tls, tally=tally, secret=people[n % len(people)]))
              for n in range(arguments.users)]
@@ -120,9 +120,11 @@ async def run(arguments: argparse.Namespace) -> None:
     print(f"before: server CPU {(cpu(operator['pid']) - before) / (time.perf_counter() - began) * 100:.0f} %")
     show("before", tally)
     began, before = time.perf_counter(), cpu(operator["pid"])
-    asyncio.get_running_loop().call_later(arguments.most_seconds, lambda: setattr(attack, "left", 0))
-    await asyncio.gather(*(guesser(n, place, tls, tally=attack, logins=[login for login, _ in people])
-                           for n in range(arguments.attackers)))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, str(arguments.lab), "--guess-only", "--failures", str(arguments.failures), "--attackers",
+        str(arguments.attackers), "--most-seconds", str(arguments.most_seconds), stdout=asyncio.subprocess.PIPE)
+    told, _ = await child.communicate()
+    attack.outcomes.update(json.loads(told))
     spent, done = time.perf_counter() - began, attack.outcomes["refused"] + attack.outcomes["later"]
     print(f"during: {done} failed logins in {spent:.0f} s ({done / spent:.0f} a second), server CPU "
           f"{(cpu(operator['pid']) - before) / spent * 100:.0f} %, outcomes {dict(attack.outcomes)}")
@@ -130,6 +132,18 @@ async def run(arguments: argparse.Namespace) -> None:
     print(f"users' troubles: {dict(tally.outcomes) or 'none'}")
     for one in users:
         one.cancel()
+
+
+async def guess(arguments: argparse.Namespace) -> None:
+    """The guessers alone, in a process of their own: what they cost is not in the users' times."""
+    operator = json.loads((arguments.lab / "lab.json").read_text())["operators"][0]
+    host, _, port = operator["imaps"].rpartition(":")
+    attack = Tally(left=arguments.failures)
+    logins = [one["login"] for one in operator["accounts"] if one.get("password")]
+    asyncio.get_running_loop().call_later(arguments.most_seconds, lambda: setattr(attack, "left", 0))
+    tls = context()
+    await asyncio.gather(*(guesser(n, (host, int(port)), tls, tally=attack, logins=logins) for n in range(arguments.attackers)))
+    print(json.dumps(attack.outcomes))
 
 
 def main() -> int:
@@ -141,7 +155,9 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--most-seconds", type=float, default=3600, help="stop guessing after so long")
-    asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--guess-only", action="store_true", help="used by itself: only guess, and print the outcomes as JSON")
+    arguments = parser.parse_args()
+    asyncio.run(guess(arguments) if arguments.guess_only else run(arguments))
     return 0
 
 

@@ -1,7 +1,7 @@
 """What a readable twin costs, document by document, and on the largest: `python bench/twins_report.py [--shared ../shared]`.
 
-Prints for each public CDA: page, PDF, its standard, milliseconds of reading, page and PDF (median of 5), then documents a second of
-one process, and time and memory of documents made large on purpose.
+Prints for each public CDA: page, PDF, its standard, milliseconds of reading, page and PDF (median of 5), then documents a second
+of one process, and time and memory of documents made large on purpose.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared", default="../shared", type=Path)
     shared = parser.parse_args().shared
-    print("| document | KB | page KB | PDF KB | standard | read ms | page ms | PDF ms | peak MiB |\n|---|---|---|---|---|---|---|---|---|")
+    print("| document | KB | page KB | PDF KB | standard | read ms | page ms | PDF ms | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     total = [line(path.name, path.read_bytes()) for path in sorted((shared / "data/cda").glob("*.xml"))]
     if total:
         print(f"\n{len(total)} documents, {sum(total):.0f} ms in all, {len(total) * 1000 / sum(total):.0f} a second\n")

@@ -43,7 +43,7 @@ def test_demonstration_letter_is_a_structured_message() -> None:
     assert message["Subject"].startswith("XDM/1.0/DDM+") and "EXEMPLE-LABO" in message["Subject"]
     assert message["X-MSS-INS"] == "O" and message["X-MSS-CODECDA"] == "11488-4"
     names = [part.get_filename() for part in message.iter_attachments()]
-    assert names[0] == "IHE_XDM.ZIP" and attachments == ("application/zip", "text/plain")
+    assert names[0] == "IHE_XDM.ZIP" and attachments == ("application/zip", "application/pdf")
     archive = unpack(next(iter(message.iter_attachments())).get_content())
     assert read_cda(None) in [document.content for document in archive.documents]
     assert set(remarks) <= {"XDS-FORMAT"}
