@@ -29,7 +29,7 @@ from mssante.lang import say
 MAX_PDF = 50 * 1024 * 1024
 MAX_PICTURES = 3 * 1024 * 1024  # octets of all pictures in a PDF; the page and the original show the others
 MAX_PIXELS = 25_000_000  # of one picture
-WIDE = 9  # columns of a table above which the pages lie on their long side
+WIDE = 7  # columns of a table above which the pages lie on their long side
 _Standard = Literal["a-1a", "a-2a", "ua-1"]
 STANDARDS: tuple[tuple[_Standard, ...], ...] = (("a-1a",), ("a-2a", "ua-1"), ("a-2a",))
 
