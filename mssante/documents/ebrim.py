@@ -28,6 +28,7 @@ _LCM = "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0"
 _RIM = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
 _OBJECT = "urn:oasis:names:tc:ebxml-regrep:ObjectType:RegistryObject:"
 _APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
+_DEPRECATED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Deprecated"
 _HAS_MEMBER = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
 _IHE_ASSOCIATION = "urn:ihe:iti:2007:AssociationType:"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -162,8 +163,8 @@ def _write_set(writer: _Writer, submission: SubmissionSet) -> None:
 
 
 def _write_entry(writer: _Writer, entry: DocumentEntry) -> None:
-    node = writer.node(writer.objects, "ExtrinsicObject", id=entry.entry_id, mimeType=entry.mime_type, status=_APPROVED,
-                       objectType=_DOCUMENT)
+    node = writer.node(writer.objects, "ExtrinsicObject", id=entry.entry_id, mimeType=entry.mime_type,
+                       status=_DEPRECATED if entry.deleted else _APPROVED, objectType=_DOCUMENT)
     slots = {"creationTime": (entry.created,), "hash": (entry.sha1,), "languageCode": (entry.language,),
              "legalAuthenticator": (entry.legal_authenticator,), "serviceStartTime": (entry.service_start,),
              "serviceStopTime": (entry.service_stop,), "size": (str(entry.size),) if entry.size >= 0 else (),
@@ -223,7 +224,8 @@ def _read_entry(node: etree._Element) -> DocumentEntry:
         service_start=_first(_slot(node, "serviceStartTime")), service_stop=_first(_slot(node, "serviceStopTime")),
         patient_id=_identifier(node, _PATIENT), source_patient_id=_first(_slot(node, "sourcePatientId")),
         source_patient_info=_slot(node, "sourcePatientInfo"), authors=_authors(node, _AUTHOR),
-        legal_authenticator=_first(_slot(node, "legalAuthenticator")))
+        legal_authenticator=_first(_slot(node, "legalAuthenticator")),
+        deleted=node.get("status", "").rpartition(":")[2] == "Deprecated")
 
 
 def _parse(raw: bytes) -> etree._Element:

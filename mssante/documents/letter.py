@@ -43,10 +43,11 @@ class StructuredLetter:
 
 
 def structured_letter(cda_raws: Sequence[bytes], sender: SenderFacts, *, now: datetime, masking: Sequence[str] = (),
-                      ) -> StructuredLetter:
+                      deleting: bool = False) -> StructuredLetter:
     """Give the parts of a letter for 1 to 100 CDA documents of one patient (spec §7.1, §7.2, §8.1).
 
-    masking: masking codes asked for all documents (`MASQUE_PS`, `INVISIBLE_PATIENT`…).
+    masking: masking codes asked for all documents (`MASQUE_PS`, `INVISIBLE_PATIENT`…); deleting: they are sent to be deleted
+    (spec §8.3).
     Raises InputFault (`XDM-COUNT`, `LTR-PATIENT` when two patients are meant, `XML-…`, `CDA-…`, `XDS-…`).
     """
     if not 1 <= len(cda_raws) <= MAX_DOCUMENTS:
@@ -62,7 +63,7 @@ def structured_letter(cda_raws: Sequence[bytes], sender: SenderFacts, *, now: da
     return StructuredLetter(
         subject=xdm_subject(title, family, given, parse_date(patient.birth_time)),
         headers=mss_headers(headers),
-        attachments=(Attachment(ARCHIVE_NAME, "application/zip", pack(documents, sender, now)),
+        attachments=(Attachment(ARCHIVE_NAME, "application/zip", pack(documents, sender, now, deleting=deleting)),
                      *_companions(documents)),
         citizen_address=next((item.patient.citizen_address for item in headers if item.patient.citizen_address), ""),
         findings=tuple(findings))

@@ -17,7 +17,7 @@ from mssante.documents.pdf_twin import pdf_twin
 from mssante.documents.subject import companion_name
 from mssante.documents.twin_header import read_twin
 from mssante.documents.twin_html import html_page
-from mssante.documents.xdm import unpack
+from mssante.documents.xdm import XdmArchive, unpack
 from mssante.errors import InputFault
 from mssante.protocol.mime.scan import Part, scan
 from mssante.protocol.mime.sections import decode_part
@@ -92,6 +92,36 @@ def _twin(raw: bytes, *, pdf: bool) -> MailTwin:
 
 def documents_of(message: bytes) -> Iterator[bytes | None]:
     """Give the CDA documents of a message in order, None for a file that cannot be read; at most `MAX_FILES` files are opened."""
+    for raw in _files(message):
+        if not raw.startswith(_ZIP):
+            if b"ClinicalDocument" in raw:
+                yield raw
+            continue
+        archive = _opened(raw)
+        if archive is None:
+            yield None
+            continue
+        for document in archive.documents:
+            if document.entry.mime_type in _CDA_TYPES:
+                yield document.content
+
+
+def archives_of(message: bytes) -> Iterator[XdmArchive | None]:
+    """Give the archives of a message in order, None for one that cannot be read."""
+    for raw in _files(message):
+        if raw.startswith(_ZIP):
+            yield _opened(raw)
+
+
+def _opened(raw: bytes) -> XdmArchive | None:
+    try:
+        return unpack(raw)
+    except InputFault:
+        return None
+
+
+def _files(message: bytes) -> Iterator[bytes]:
+    """Give the decoded files of a message that begin as an archive or an XML document, at most `MAX_FILES`."""
     left = MAX_FILES
     pending: list[Part] = [scan(message)]
     while pending and left > 0:
@@ -101,19 +131,6 @@ def documents_of(message: bytes) -> Iterator[bytes | None]:
             continue
         body, encoding = message[part.body_start:part.body_end], part.headers.get(b"content-transfer-encoding") or b""
         begin = (decode_part(body[:400], encoding, limit=400) or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not begin.startswith((*_ZIP, b"<?xml", b"<ClinicalDocument")):
-            continue
-        left -= 1
-        raw = decode_part(body, encoding, limit=MAX_FILE_BYTES)
-        if not begin.startswith(_ZIP):
-            if raw and b"ClinicalDocument" in raw:
-                yield raw
-            continue
-        try:
-            archive = unpack(raw or b"")
-        except InputFault:
-            yield None
-            continue
-        for document in archive.documents:
-            if document.entry.mime_type in _CDA_TYPES:
-                yield document.content
+        if begin.startswith((*_ZIP, b"<?xml", b"<ClinicalDocument")):
+            left -= 1
+            yield (decode_part(body, encoding, limit=MAX_FILE_BYTES) or b"").lstrip()

@@ -66,7 +66,8 @@ class AuthorEntry:
 
 @dataclass(frozen=True, slots=True)
 class DocumentEntry:
-    """One XDS DocumentEntry. Times are UTC digits; sha1 is lower-case hex; size in octets, -1 when not said."""
+    """One XDS DocumentEntry. Times are UTC digits; sha1 is lower-case hex; size in octets, -1 when not said; deleted: its status
+    is Deprecated, the way a document is deleted (spec §8.3)."""
 
     entry_id: str
     unique_id: str
@@ -91,6 +92,7 @@ class DocumentEntry:
     source_patient_info: tuple[str, ...]
     authors: tuple[AuthorEntry, ...]
     legal_authenticator: str
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +196,9 @@ def submission_set(documents: Sequence[CdaDocument], entries: Sequence[DocumentE
     unique_id = f"{sender.source_id}.{stamp}.{int.from_bytes(digest[:4], 'big')}"
     identifier = entry_id(unique_id)
     members = [Association("HasMember", identifier, entry.entry_id) for entry in entries]
-    links = [Association("RPLC", entry.entry_id, entry_id(parent.unique_id))  # spec §8.3
-             for document, entry in zip(documents, entries, strict=True) for parent in document.header.replaces]
+    links = [Association("RPLC", entry.entry_id, entry_id(parent.unique_id))  # spec §8.3; what is deleted replaces nothing
+             for document, entry in zip(documents, entries, strict=True) if not entry.deleted
+             for parent in document.header.replaces]
     return SubmissionSet(
         entry_id=identifier, unique_id=unique_id, source_id=sender.source_id,
         patient_id=next((entry.patient_id for entry in entries if entry.patient_id), ""), submitted=stamp,

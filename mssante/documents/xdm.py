@@ -15,7 +15,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape as html_escape
 
@@ -77,9 +77,10 @@ class XdmArchive:
         return tuple(document for subset in self.subsets for document in subset.documents)
 
 
-def pack(documents: Sequence[CdaDocument], sender: SenderFacts, now: datetime) -> bytes:
+def pack(documents: Sequence[CdaDocument], sender: SenderFacts, now: datetime, *, deleting: bool = False) -> bytes:
     """Give IHE_XDM.ZIP for 1 to 100 documents of at most 100 MiB in all (spec §8.1, ITI-32).
 
+    A document that says `relatedDocument` RPLC replaces the one it names. deleting: the documents are sent to be deleted (§8.3).
     Raises InputFault (`XDM-COUNT`, `XDM-SIZE`, `XDM-PATIENT`, `XDS-…`).
     """
     if not 1 <= len(documents) <= MAX_DOCUMENTS:
@@ -87,7 +88,7 @@ def pack(documents: Sequence[CdaDocument], sender: SenderFacts, now: datetime) -
     if sum(len(document.raw) for document in documents) > MAX_SOURCES:
         raise InputFault("documents are too large", rule="XDM-SIZE", remedy=f"at most {MAX_SOURCES} octets in all")
     names = [f"DOC{number:04d}.XML" for number in range(1, len(documents) + 1)]
-    entries = [document_entry(document, name) for document, name in zip(documents, names, strict=True)]
+    entries = [replace(document_entry(document, name), deleted=deleting) for document, name in zip(documents, names, strict=True)]
     if len({entry.patient_id for entry in entries} - {""}) > 1:
         raise InputFault("documents do not concern one patient", rule="XDM-PATIENT",
                          remedy="make one archive per patient")  # ECO.2.1.1

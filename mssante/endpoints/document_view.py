@@ -28,12 +28,21 @@ from mssante.protocol.mime.headers import decode_words, parse_headers
 from mssante.services.websession import Visit
 from mssante.services.workshop import Workshop
 from mssante.storage.interfaces import Stores, Tx
+from mssante.storage.versions import DELETED, REPLACED
 
 LISTED = 50
 LARGEST = 100 * 1024 * 1024
 _SHOWN = {
     "Content-Security-Policy": "", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff", "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+_STATUS = {
+    REPLACED: lambda: say("Un document de ce message a été remplacé par une version plus récente.",
+                          "A document of this message was replaced by a newer version."),
+    DELETED: lambda: say("Un document de ce message a été supprimé par son auteur.",
+                         "A document of this message was deleted by its author."),
 }
 
 
@@ -97,7 +106,10 @@ class DocumentView:
                  for rank, one in enumerate(made.twins, 1)]
         words = notice(say(f"{made.unreadable} document(s) illisible(s) : voir le message d'origine.",
                            f"{made.unreadable} unreadable document(s): see the original message."), bad=True)
-        return self._site.page(request, say("Documents du message", "Documents of the message"),
+        stores, mailbox_id = self._parts.stores, _mailbox(visit)
+        versions = await stores.database.read(lambda tx: stores.versions.of_messages(tx, mailbox_id, [int(number)]))
+        lines = [notice(_STATUS[one]()) for one in sorted({one.status for one in versions}) if one in _STATUS]
+        return self._site.page(request, say("Documents du message", "Documents of the message"), *lines,
                                *((words,) if made.unreadable else ()), tag("section", tag("ul", *items)), visit=visit)
 
     async def shown(self, request: web.Request) -> web.StreamResponse:

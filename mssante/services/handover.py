@@ -266,7 +266,8 @@ class HandOver:
     def _compose(self, request: HandedDocument, box: Mailbox, trace_id: str, now: datetime) -> _Made:
         """Make the message. Raises InputFault."""
         documents = [_cda(request, rank) for rank in range(len(request.documents))]
-        made = structured_letter(documents, self._sender(documents[0], box), now=now, masking=request.masking)
+        made = structured_letter(documents, self._sender(documents[0], box), now=now, masking=request.masking,
+                                 deleting=request.action is Action.DELETE)
         sender = parse_envelope_address(box.address)
         message_id = f"<{trace_id}@{sender.domain}>"
         raw = letter(Letter(

@@ -17,7 +17,7 @@ from mssante.documents.findings import Severity
 from mssante.documents.ins import INS_OIDS, OID_NIA
 from mssante.documents.metadata import AuthorEntry
 from mssante.documents.n1 import LOINC_OID
-from mssante.documents.xdm import XdmArchive, XdmDocument, check, unpack
+from mssante.documents.xdm import XdmDocument, check, unpack
 from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.mailbox import Mailbox
@@ -31,15 +31,12 @@ from mssante.protocol.hl7v2.values import (
     Request,
     Structure,
 )
-from mssante.protocol.xml import parse_xml
 from mssante.services.hl7mail import Mail
 
 _CDA_TYPES = ("text/xml", "application/xml", "application/xslt+xml")
 _MASKS = {"MASQUE_PS": "MASQUE_PS", "INVISIBLE_PATIENT": "INVISIBLE_PATIENT",
           "INVISIBLE_REPRESENTANTS_LEGAUX": "INVISIBLE_REP_LEGAUX"}
 MAX_DOCUMENTS = 100
-MAX_METADATA = 20 << 20
-_RIM = "{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}"
 
 
 def deliveries(mail: Mail, box: Mailbox) -> list[Delivery]:
@@ -50,10 +47,9 @@ def deliveries(mail: Mail, box: Mailbox) -> list[Delivery]:
         bad = next((one for one in check(read) if one.severity is Severity.ERROR), None)
         if bad is not None:
             raise InputFault(bad.text, rule=bad.rule, remedy=say("demander un nouvel envoi", "ask for it to be sent again"))
-        deleted = _deleted(read)
         authors = [one for subset in read.subsets if subset.submission is not None for one in subset.submission.authors]
         author = authors[0] if authors else None
-        out += [_delivery(mail, box, _Document(one, author, one.entry.entry_id in deleted)) for one in read.documents]
+        out += [_delivery(mail, box, _Document(one, author)) for one in read.documents]
     if not out or len(out) > MAX_DOCUMENTS:
         raise InputFault(say("message sans document structuré", "message without structured document"), rule="HL7-SANS-DOCUMENT",
                          remedy=say("le lire dans la boîte", "read it in the mailbox"))
@@ -62,19 +58,10 @@ def deliveries(mail: Mail, box: Mailbox) -> list[Delivery]:
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A document of an archive. author: of its submission set; deleted: its metadata say Deprecated."""
+    """A document of an archive. author: of its submission set."""
 
     found: XdmDocument
     author: AuthorEntry | None
-    deleted: bool
-
-
-def _deleted(archive: XdmArchive) -> set[str]:
-    """Give the entries whose status is Deprecated: the way a document is deleted (spec §8.3)."""
-    paths = {path for subset in archive.subsets for path in subset.metadata_paths}
-    return {str(node.get("id")) for member in archive.files if member.path in paths
-            for node in parse_xml(member.content, max_bytes=MAX_METADATA).iter(f"{_RIM}ExtrinsicObject")
-            if str(node.get("status")).endswith(":Deprecated")}
 
 
 def _delivery(mail: Mail, box: Mailbox, one: _Document) -> Delivery:
@@ -84,7 +71,7 @@ def _delivery(mail: Mail, box: Mailbox, one: _Document) -> Delivery:
                          remedy=say("le lire dans la boîte", "read it in the mailbox"))
     header = read_header(document.content)
     codes = {one.code for one in document.entry.confidentiality} | {header.confidentiality.code}
-    request = Request.DELETE if one.deleted else Request.REPLACE if header.replaces else Request.SEND
+    request = Request.DELETE if document.entry.deleted else Request.REPLACE if header.replaces else Request.SEND
     person = _person(author)
     return Delivery(
         request, _patient(header), document.content, header.code.code, header.code.label or header.title, _system(header.code),

@@ -44,10 +44,6 @@ class Part:
 
 def check_documents(order: Order) -> None:
     """Read each CDA: it must be one, and of the patient of PID-3. Raises Hl7Fault."""
-    if order.request is Request.DELETE:  # sent on, it would arrive as one more document
-        raise Hl7Fault(Hl7Code.EVENT_CODE, say("suppression non prise : le lot XDM ne sait pas encore la dire",
-                                               "deletion not taken: the XDM submission cannot say it yet"),
-                       rule="HL7-SUPPRESSION", place=Place("MSH", 1, 9, 2), remedy="prevenir les destinataires par un message")
     said = {one.number.replace(" ", "").upper() for one in order.patient.identifiers if one.root in INS_OIDS}
     for one in order.documents:
         if one.pdf:

@@ -65,6 +65,7 @@ from mssante.storage.smime import KnownCertificate as KnownCertificate
 from mssante.storage.smime import MailboxSmime as MailboxSmime
 from mssante.storage.smime import SmimeStore as SmimeStore
 from mssante.storage.twins import TwinStore as TwinStore
+from mssante.storage.versions import VersionStore as VersionStore
 from mssante.storage.webhooks import WebhookStore as WebhookStore
 
 T = TypeVar("T")
@@ -429,6 +430,7 @@ class Stores:
     oppositions: OppositionStore
     webhooks: WebhookStore
     twins: TwinStore
+    versions: VersionStore
     closers: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

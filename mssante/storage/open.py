@@ -48,6 +48,7 @@ from mssante.storage.sql.smime import SqlSmimeStore
 from mssante.storage.sql.textindex import SqliteTextIndex
 from mssante.storage.sql.trust import SqlTrustStore
 from mssante.storage.sql.twins import SqlTwinStore
+from mssante.storage.sql.versions import SqlVersionStore
 from mssante.storage.sql.webhooks import SqlWebhookStore
 
 __all__ = ["SchemaState", "StorageOptions", "open_answer_cache", "open_stores", "open_text_index", "peek_sqlite"]
@@ -95,7 +96,7 @@ def open_stores(url: str, blob_dir: Path, options: StorageOptions | None = None)
         publication=SqlPublicationStore(), api_tokens=SqlApiTokenStore(), life=SqlLifeStore(),
         citizens=SqlCitizenStore(),
         cursors=SqlCursorStore(), handover=SqlHandoverStore(), oppositions=SqlOppositionStore(), webhooks=SqlWebhookStore(),
-        twins=SqlTwinStore(),
+        twins=SqlTwinStore(), versions=SqlVersionStore(),
         interfacing=SqlInterfacingStore(), closers=[lock.close, database.close])
 
 

@@ -1,4 +1,4 @@
-"""Readable twins, connected: the maker of companions, and the pages of the web account that show documents (docs/twin.md)."""
+"""Documents that arrive, connected: their versions, the maker of readable companions, the pages that show them (docs/twin.md)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from mssante.endpoints.document_view import DocumentView, ViewParts
 from mssante.errors import OperatorFault
 from mssante.model.address import parse_envelope_address
 from mssante.services.twin import TwinMaker, TwinParts, TwinSettings
+from mssante.services.versions import VersionKeeper, VersionParts
 from mssante.topics.base import Ground, Topic
 
 
 class DocumentsTopic(Topic):
-    """With `documents.twin = "off"`: nothing."""
+    """With `documents.twin = "off"`: versions alone."""
 
     def __init__(self, ground: Ground) -> None:
         section, config = ground.config.operator.documents, ground.config
+        if ground.workshop is None:
+            raise OperatorFault("no workshop on the ground", rule="DOC-PANNE", remedy="the workshop topic comes first")
+        self._versions = VersionKeeper(VersionParts(ground.stores, ground.clock, ground.executor, ground.workshop,
+                                                    section.worker_seconds))
         self._maker: TwinMaker | None = None
         self._view: DocumentView | None = None
         if section.twin == "off":
             return
-        if ground.workshop is None:
-            raise OperatorFault("no workshop on the ground", rule="DOC-PANNE", remedy="the workshop topic comes first")
         if ground.site is not None:
             self._view = DocumentView(ground.site, ViewParts(ground.stores, ground.executor, ground.workshop,
                                                              section.worker_seconds))
@@ -40,10 +43,11 @@ class DocumentsTopic(Topic):
         return self._view.routes() if self._view is not None else ()
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Give the follower of the journal."""
-        return (self._maker.run(),) if self._maker is not None else ()
+        """Give the followers of the journal."""
+        return (self._versions.run(), *((self._maker.run(),) if self._maker is not None else ()))
 
     async def open(self) -> None:
         """Begin where the journal ends, the first time."""
+        await self._versions.open()
         if self._maker is not None:
             await self._maker.open()

@@ -65,7 +65,7 @@ def test_the_commands_of_the_readme_exist() -> None:
 
     root: Any = get_command(app)
     text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "whitelist" / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|[`/ ])mssante ([a-z]+)(?: ([a-z][a-z\-|\\]+)\b)?", text, re.MULTILINE))
+    named = set(re.findall(r"(?:^|[`/ ])mssante ([a-z][a-z0-9]+)(?: ([a-z][a-z\-|\\]+)\b)?", text, re.MULTILINE))
     assert len(named) >= 10
     for subject, words in named:
         assert subject in root.commands, subject

@@ -16,6 +16,7 @@ from support.smtp_stage import ALICE, BOB, SmtpStage, build
 
 from mssante.documents.cda import InstanceId
 from mssante.documents.ins import ins_key
+from mssante.documents.versions import Asked, message_steps
 from mssante.errors import OperatorFault
 from mssante.model.journal import JournalKind
 from mssante.protocol.hl7v2.cisis import Answer, read_answer
@@ -133,16 +134,16 @@ async def test_a_pdf_becomes_a_document_of_level_1(rig: Rig) -> None:
     assert b"X-MSS-INS: O" in body
 
 
-async def test_a_replacement_leaves_and_a_deletion_is_refused(rig: Rig) -> None:
+async def test_a_replacement_leaves_and_so_does_a_deletion(rig: Rig) -> None:
     replacing = cda(replaces=(InstanceId("2.25.1"),))
     assert (await rig.take(order((BOB,), event="T10", order="RO", status="C", content=replacing))).code == "AA"
     answer = await rig.take(order((BOB,), control="M2", event="T10", order="RO", status="C"))
     assert (answer.code, answer.application) == ("AE", "HL7-REMPLACE")
     for raw in (order((BOB,), control="M3", event="T04", order="CA", status="D"),
                 order((BOB,), control="M4", kind="ORU", event="R01", order="CA", status="D")):
-        answer = await rig.take(raw)
-        assert (answer.code, answer.condition) == ("AE", "201"), "it would arrive as one more document"
-    assert len(await rig.stage.bodies(BOB)) == 1
+        assert (await rig.take(raw)).code == "AA"
+    replaced, *deleted = [message_steps(one)[0].asked for one in await rig.stage.bodies(BOB)]
+    assert replaced is Asked.REPLACE and deleted == [Asked.DELETE] * 2, "its entry is Deprecated (spec §8.3)"
 
 
 @pytest.mark.parametrize(("recipients", "flags", "rule"), [
