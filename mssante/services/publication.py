@@ -82,6 +82,7 @@ class Publisher:
         self._driver = driver
         self._desk = desk
         self._sleep = asyncio.sleep
+        self._noted: set[str] = set()
 
     # ------------------------------------------------------------------------------------------ what is wanted
 
@@ -96,6 +97,17 @@ class Publisher:
                 break
             after = last
         await self._count()
+        return changed
+
+    def note(self, address: str) -> None:
+        """A mailbox changed: it is compared at the next `catch_up` (memory only: a sweep finds it as well)."""
+        self._noted.add(address.lower())
+
+    async def catch_up(self) -> int:
+        """Compare the mailboxes noted since the last call; give how many rows changed. Raises MssFault (they stay noted)."""
+        taken = sorted(self._noted)
+        changed = await self.nudge(taken) if taken else 0
+        self._noted.difference_update(taken)
         return changed
 
     async def nudge(self, addresses: Sequence[str]) -> int:
@@ -303,6 +315,7 @@ class Publisher:
                     since_sweep = 0.0
                     await self.sweep()
                     _, after = await self.look(after=after)
+                await self.catch_up()
                 while await self.send_due() == BATCH:
                     pass
                 await self.take_receipts()

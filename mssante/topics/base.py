@@ -23,6 +23,7 @@ from mssante.services.directory_port import DirectoryDesk
 from mssante.services.directory_sources import RemoteSources
 from mssante.services.evidence import Evidence
 from mssante.services.handover import HandOver
+from mssante.services.publication import Publisher
 from mssante.services.reception import AcceptContext
 from mssante.services.relay import Relay
 from mssante.services.workshop import Workshop
@@ -51,6 +52,7 @@ class Ground:
     directory: DirectoryDesk | None = None
     remote: RemoteSources | None = None  # FHIR and LDAP, put there by the use of the directory
     workshop: Workshop | None = None  # set by the workshop topic, first of all: worker processes for heavy work on documents
+    publisher: Publisher | None = None  # of our entries in the directory, put there by its topic when it has a driver
     site: Site | None = None  # the pages of the web account, put there by its topic
     handover: HandOver | None = None  # set by the handover topic: how programs hand in documents
 

@@ -48,6 +48,9 @@ class LifeTopic(Topic):
         section, context = ground.config.operator.life, ground.context
         self.desk = life_desk(ground.config, ground.stores, ground.clock)
         self.desk.listeners.append(lambda address, before, after: context.addresses.forget())
+        if ground.publisher is not None:  # what closes leaves the directory at once, not at the next sweep (spec §5)
+            publisher = ground.publisher
+            self.desk.listeners.append(lambda address, before, after: publisher.note(address))
         self.uses = UseBook(self.desk)
         self._enabled = section.enabled
         self.keeper = LifeKeeper(self.desk, KeeperSettings(

@@ -64,6 +64,7 @@ class PublicationTopic(Topic):
         self._section = ground.config.operator.publication
         self._driver = driver_for(ground.config, ground.clock)
         self.publisher = publisher_for(ground.config, ground.stores, ground.clock, driver=self._driver, desk=ground.directory)
+        ground.publisher = self.publisher if self._driver is not None else None
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Sweep, send and look."""

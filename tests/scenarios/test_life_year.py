@@ -39,3 +39,7 @@ async def test_a_life_of_500_days_over_1000_mailboxes(tmp_path: Path) -> None:
     assert table["suspended"] == {"suspended": 50, "journal suspended": 50}
     assert table["closed"] == {"purged": 50, "journal closed": 50, "journal purging": 50, "journal purged": 50}
     assert purged == []
+    # every mailbox was in the directory; it left when it closed, once, and those that live are there (spec §5)
+    names = {name: {box.address for box in boxes} for name, boxes in year.boxes.items()}
+    assert set(year.directory.withdrawn) == names["idle"] | names["held"] | names["closed"] and set(year.directory.withdrawn.values()) == {1}
+    assert year.directory.published == names["used"] | names["returns"] | names["objects"] | names["resumes"] | names["suspended"]

@@ -7,10 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from mssante.directory.publication import PublicationPolicy
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.model.mailbox_rules import LifePolicy
 from mssante.services.life import LifeDesk, LifeSettings, UseBook
 from mssante.services.life_keeper import KeeperSettings, LifeKeeper
+from mssante.services.publication import PublicationSettings, Publisher
+from mssante.services.publication_port import Answer, Change, Receipt, SendResult
 from mssante.services.sasl import Caller
 from mssante.storage.interfaces import Account, NewMailbox, Stores
 from mssante.storage.life import Profile
@@ -38,6 +41,30 @@ class StepClock:
         return (self.at - START).total_seconds()
 
 
+class Listing:
+    """The national directory, in memory, behind the publisher's port. By wire: tests/scenarios/test_publication.py."""
+
+    def __init__(self) -> None:
+        self.published: set[str] = set()
+        self.withdrawn: Counter[str] = Counter()
+
+    async def send(self, change: Change) -> Answer:
+        """Take what a change leaves."""
+        left = {box.address for box in change.boxes}
+        for address in change.addresses:
+            if address not in left and address in self.published:
+                self.withdrawn[address] += 1
+        self.published = (self.published - set(change.addresses)) | left
+        return Answer(SendResult.ACCEPTED)
+
+    async def receipts(self) -> list[Receipt]:
+        """Nothing comes later."""
+        return []
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 @dataclass
 class Year:
     """A script under way."""
@@ -49,16 +76,23 @@ class Year:
     accounts: dict[int, Account] = field(default_factory=dict)
     withheld: Counter[str] = field(default_factory=Counter)
     monthly: dict[int, Counter[str]] = field(default_factory=dict)
+    holders: int = 0
 
     def __post_init__(self) -> None:
         self.desk = LifeDesk(self.stores, self.clock, LifeSettings(LifePolicy(), frozenset((DOMAIN,))))
         self.uses = UseBook(self.desk)
         self.keeper = LifeKeeper(self.desk, KeeperSettings(), self.uses)
+        self.directory = Listing()
+        self.publisher = Publisher(self.stores, self.clock, PublicationSettings(PublicationPolicy(), frozenset((DOMAIN,)), per_second=0),
+                                   facts=lambda tx, boxes: {}, driver=self.directory)
+        self.desk.listeners.append(lambda address, before, after: self.publisher.note(address))
 
     async def make(self, day: int) -> None:
         """Make the mailboxes of a day, with their logins."""
         wanted = [(name, rank) for name, count in COHORTS.items() for rank in range(count) if rank % SPREAD == day]
-        news = [NewMailbox(f"{name}{rank}@{DOMAIN}", MailboxType.PER, self.clock.now()) for name, rank in wanted]
+        news = [NewMailbox(f"{name}{rank}@{DOMAIN}", MailboxType.PER, self.clock.now(), holder_id=f"8{self.holders + number:011d}")
+                for number, (name, rank) in enumerate(wanted)]
+        self.holders += len(news)
         made = await self.stores.database.write(lambda tx: self.stores.accounts.create_mailboxes(tx, news))
         logins = [(box.address, "x", (box.id,)) for box in made]
         accounts = await self.stores.database.write(lambda tx: self.stores.accounts.create_accounts(tx, logins))
@@ -93,10 +127,17 @@ class Year:
                 await self.make(day)
             await self.people(day)
             report = await self.keeper.tick()
+            await self.publish(first=day < SPREAD)
             if report is not None:
                 self.monthly.setdefault(day // 30, Counter()).update(report.done)
                 if report.withheld:
                     self.withheld[report.withheld] += 1
+
+    async def publish(self, *, first: bool) -> None:
+        """What the publisher does in a day: new mailboxes by its sweep, the others as they are noted."""
+        await (self.publisher.sweep() if first else self.publisher.catch_up())
+        while await self.publisher.send_due():
+            pass
 
     async def table(self) -> dict[str, Counter[str]]:
         """Count by cohort the final states, and the events of the journal."""
