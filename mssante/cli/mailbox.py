@@ -77,12 +77,14 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Crée une boîte et ses dossiers (creates a mailbox and its folders)."""
+    from mssante.model.mailbox_rules import check_holder
     from mssante.services.admin import MailboxSpec
     from mssante.services.delegations import parse_members
 
     team_of = parse_members(members)
     password = read_password(password_file, password_stdin) if login else ""
-    spec = MailboxSpec(address, type_, login, password, holder, name)
+    national = check_holder(type_, holder).national if holder else ""
+    spec = MailboxSpec(address, type_, login, password, national, name)
     made = administer(config, lambda admin: admin.create_mailboxes([spec], members=team_of, by=operator_name()))[0]
     emit(as_json, {"ok": True, "mailbox": _document(made), "login": login.lower()},
          say(f"boîte créée : {made.address} ({made.type.value})", f"mailbox created: {made.address} ({made.type.value})"))

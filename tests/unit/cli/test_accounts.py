@@ -16,7 +16,7 @@ def claire(space: Space, typed: Any) -> Space:
     """One mailbox with a login."""
     typed("secret é\n".encode())
     outcome = space.run("mailbox", "add", BOX.upper(), "--type", "per", "--login", BOX, "--password-stdin",
-                        "--holder", "899700000011")
+                        "--holder", "899700000013")
     assert outcome.code == 0, outcome.err
     return space
 
@@ -24,7 +24,7 @@ def claire(space: Space, typed: Any) -> Space:
 def test_a_mailbox_is_created_listed_and_closed(claire: Space) -> None:
     listed = claire.run("mailbox", "list", "--json").json["mailboxes"]
     assert [(one["address"], one["type"], one["state"], one["holder_id"]) for one in listed] == [
-        (BOX, "PER", "active", "899700000011")]
+        (BOX, "PER", "active", "899700000013")]
     assert claire.run("mailbox", "state", BOX, "closed").code == 0
     assert "closed" in claire.run("mailbox", "list").out
     changes = claire.run("journal", "list", "--kind", "mailbox_changed", "--json").json["events"]
