@@ -1,7 +1,7 @@
 """What packing costs and whether it holds: `python bench/documents_report.py [--shared ../shared]`.
 
-For each public CDA: header read, archive packed with its PDF (a whole letter), archive read and checked with its document; medians
-of 5 in milliseconds, remarks of the check, whether the document comes out with the same octets; then letters a second.
+For each public CDA: header read, archive packed with its PDF (a whole letter), archive read and checked with its document;
+medians of 5 in milliseconds, remarks of the check, whether the document comes out with the same octets; then letters a second.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
         print(f"| {path.name[:44]} | {len(raw) // 1024} | {header:.1f} | {letter:.1f} | {read:.1f} | {said} | {same} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     letters, archives = len(paths) * 1000 / packing, len(paths) * 1000 / reading
-    print(f"\n{len(paths)} documents: {letters:.0f} letters a second, {archives:.0f} archives read and checked a second, peak {peak} MiB")
+    print(f"\n{len(paths)} documents: {letters:.0f} letters a second, {archives:.0f} archives read and checked, peak {peak} MiB")
 
 
 if __name__ == "__main__":
