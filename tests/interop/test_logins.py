@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.lab import RunningLab, letter, need_programs, report, soon
+from support.lab import RunningLab, as_json, letter, need_programs, report, soon
 
 from mssante.lab.tokens import TokenDesk
 
@@ -259,7 +260,8 @@ set pipe_decode = no
         thread.join(5)
         os.close(master)
     good = read.exists() and b"X-Id" in read.read_bytes()
-    assert good or b"failed" in b"".join(screen) or b"authenticat" in b"".join(screen), b"".join(screen)[-1500:]
+    refused = any(words in b"".join(screen) for words in (b"failed", b"authenticat", b"No mailbox is open"))
+    assert good or refused, b"".join(screen)[-1500:]
     return YES if good else NO
 
 
@@ -329,11 +331,12 @@ CLIENTS: list[tuple[str, str, str, str, Client, tuple[str, ...]]] = [  # client,
     ("curl", "curl", "imap", "OAUTHBEARER", curl_imap, CASES), ("curl", "curl", "imap", "XOAUTH2", curl_imap, CASES),
     ("Python imaplib (challenge)", "true", "imap", "XOAUTH2", imaplib_xoauth2, CASES),
     ("Python imaplib (challenge)", "true", "imap", "OAUTHBEARER", imaplib_xoauth2, CASES),
-    ("openssl s_client (initial response)", "openssl", "imap", "XOAUTH2", openssl_imap, CASES[:4]),
+    ("openssl s_client (initial response)", "openssl", "imap", "XOAUTH2", openssl_imap, CASES),
     ("mbsync + kdexoauth2", "mbsync", "imap", "XOAUTH2", mbsync, ("good", "expired", "delegate", "suspended box")),
     ("OfflineIMAP", "offlineimap", "imap", "XOAUTH2", offlineimap, CASES[:2]),
     ("mutt", "mutt", "imap", "OAUTHBEARER", lambda bench, one: in_terminal(bench, "mutt", one), CASES[:2]),
     ("mutt", "mutt", "imap", "XOAUTH2", lambda bench, one: in_terminal(bench, "mutt", one), CASES[:1]),
+    ("neomutt", "neomutt", "imap", "XOAUTH2", lambda bench, one: in_terminal(bench, "neomutt", one), CASES[:2]),
     ("curl", "curl", "smtp", "OAUTHBEARER", curl_smtp, CASES), ("curl", "curl", "smtp", "XOAUTH2", curl_smtp, CASES),
     ("Python smtplib (initial response)", "true", "smtp", "XOAUTH2", smtplib_token, CASES),
     ("Python smtplib (initial response)", "true", "smtp", "OAUTHBEARER", smtplib_token, CASES),
@@ -348,7 +351,7 @@ def test_tokens(bench: Bench, name: str, program: str, protocol: str, mechanism:
     need_programs(program)
     if program == "mbsync" and not list(Path("/usr/lib").glob("*/sasl2/libkdexoauth2.so*")):
         pytest.skip("not installed on this machine: libsasl2-modules-kdexoauth2")
-    if program == "mutt":
+    if program in ("mutt", "neomutt"):
         with bench.lab.reader(HOME) as reader:
             reader.client.append("INBOX", None, None, letter(SINK, HOME, "logins-mutt"))  # type: ignore[arg-type]
     found = {case: client(bench, Try(*bench.tokens[case], mechanism)) for case in cases}
@@ -374,6 +377,35 @@ def test_passwords(bench: Bench) -> None:
                         f"| - | - | · | {found['suspended box']} |")
             wanted = {"good": YES, "wrong": NO, "suspended box": NO if protocol == "imap" else NO_MAIL}
             assert found == {case: wanted[case] for case in cases}
+
+
+def refused(bench: Bench, driver: Client, one: Try) -> bool:
+    return driver(bench, one) == NO
+
+
+def test_app_passwords(bench: Bench) -> None:
+    """A password of one program: it opens what it was made for, nothing else, and nothing once revoked."""
+    need_programs("curl", "msmtp", "mbsync")
+    config = ("-c", bench.lab.folder / "alpha/operator_config", "--json")
+
+    def make(*scopes: str) -> dict[str, str]:
+        words = [word for scope in scopes for word in ("--scope", scope)]
+        code, out, error = bench.lab.command("account", "app-password", "create", HOME, "--label", "essai", *words, *config)
+        assert code == 0, out + error
+        return as_json(out)
+
+    clients = {"imap": (("curl", curl_imap), ("mbsync", mbsync)), "submission": (("curl", curl_smtp), ("msmtp", msmtp))}
+    for scope, drivers in clients.items():
+        made, other = make(scope), make("carddav")
+        secret, wrong = made["password"], other["password"]
+        before = {name: (client(bench, Try(HOME, secret, "PLAIN")), client(bench, Try(HOME, wrong, "PLAIN"))) for name, client in drivers}
+        assert set(before.values()) == {(YES, NO)}
+        code, out, error = bench.lab.command("account", "app-password", "revoke", HOME, made["handle"], *config)
+        assert code == 0, out + error
+        for _, driver in drivers:
+            assert soon(partial(refused, bench, driver, Try(HOME, secret, "PLAIN")), 30)
+        for name, _ in drivers:
+            ROWS.append(f"| {name} | {'imap' if scope == 'imap' else 'smtp'} | app password, PLAIN | yes | revoked: no | other scope: no | - | - | · |")
 
 
 def test_certificates(bench: Bench) -> None:
@@ -422,7 +454,7 @@ def test_write_the_table() -> None:
              "Python's `imaplib` sends no initial response; curl sends one by SASL-IR over IMAP and none over SMTP.",
              "mbsync 1.4 needs a SASL plug-in for XOAUTH2 and has none for OAUTHBEARER; when the token is refused the plug-in does not",
              "acknowledge the JSON, and mbsync waits until the server hangs up (60 s).",
-             "OfflineIMAP knows XOAUTH2 only. mutt 2.2 takes a token from a command and speaks both mechanisms; neomutt was not driven.",
+             "OfflineIMAP knows XOAUTH2 only. mutt 2.2 takes a token from a command and speaks both mechanisms; neomutt 2022 opened nothing by OAUTHBEARER here (not explained).",
              "Thunderbird logs in by password here (test_thunderbird.py): its OAuth2 was not tried.",
              "EXTERNAL: `expired` is an expired certificate, `wrong audience` stands for certificates of another authority or profile."]
     report("logins.md", "\n".join(head + ROWS + notes))
