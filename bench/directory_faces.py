@@ -29,16 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mssante.transport.ldap_wire import (
-    LdapFault,
-    Query,
-    bind_request,
-    escaped,
-    message_size,
-    read_message,
-    search_request,
-    unbind_request,
-)
+from mssante.protocol.ldap.ber import LdapFault, message_size
+from mssante.protocol.ldap.client import MAX_ANSWER, Query, bind_request, read_message, search_request, unbind_request
+from mssante.protocol.ldap.filtertext import escaped
 
 BASE = "ou=annuaire,o=mssante"
 TYPED = ("martin", "dr martin par", "cardiologie lyon", "medecin marseille", "marie dubois", "secretariat medical", "jean pier",
@@ -95,7 +88,7 @@ class LdapFace:
     def _answers(self) -> tuple[int, int]:
         entries = 0
         while True:
-            size = message_size(self._buffer) if len(self._buffer) >= 2 else None
+            size = message_size(self._buffer, MAX_ANSWER) if len(self._buffer) >= 2 else None
             if size is None or len(self._buffer) < size:
                 more = self._wire.recv(65536)
                 if not more:

@@ -28,6 +28,8 @@ async def year(folder: Path) -> None:
         print(f"540 days, 1,000 mailboxes: {time.perf_counter() - began:.1f} s; withheld runs: {dict(script.withheld)}")
         for name, counts in (await script.table()).items():
             print(f"{name:10} " + ", ".join(f"{key} {count}" for key, count in sorted(counts.items())))
+        for name, counts in script.withdrawals().items():
+            print(f"directory, {name:10} " + ", ".join(f"{key} {count}" for key, count in sorted(counts.items())))
         for month, done in sorted(script.monthly.items()):
             print(f"days {month * 30:3}-{month * 30 + 29:3}: " + (", ".join(f"{k} {n}" for k, n in sorted(done.items())) or "-"))
     finally:

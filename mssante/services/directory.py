@@ -50,6 +50,10 @@ class LocalBoxes(Protocol):
         """Give our mailbox of a lower-case address. Raises MssFault."""
         ...
 
+    async def several(self, addresses: Sequence[str]) -> Mapping[str, LocalBox]:
+        """Give our mailboxes of lower-case addresses, those that exist. Raises MssFault."""
+        ...
+
     async def exchanges(self, mailbox_id: int) -> Mapping[str, float]:
         """Give with whom a mailbox exchanges, by weight. Raises MssFault."""
         ...
@@ -63,14 +67,20 @@ class Desk:
     """`services.directory_port.DirectoryDesk`."""
 
     def __init__(self, mirror: Mirror, clock: Clock, executor: Executor | None, *, local: LocalBoxes | None = None,
-                 remote: RemoteAsker | None = None, oldest: timedelta = timedelta(days=10)) -> None:
-        """executor: None for the loop's own; oldest: age beyond which the mirror's silence is no absence (F4.8)."""
+                 remote: RemoteAsker | None = None, oldest: timedelta = timedelta(days=10), citizens: str = "") -> None:
+        """executor: None for the loop's own; oldest: age beyond which the mirror's silence is no absence (F4.8); citizens: the
+        domain of which nothing is told, whoever asks, nor asked elsewhere: the local part of its addresses is an identity."""
         self.mirror = mirror
         self._clock = clock
         self._executor = executor
         self._local = local
         self._remote = remote
         self._oldest = oldest
+        self._citizens = f"@{citizens.lower()}" if citizens else ""
+
+    def _silent(self, address: str) -> bool:
+        """Tell if an address is a citizen's (lower case): it has no entry, for a box that exists as for one that does not."""
+        return bool(self._citizens) and address.rstrip(". ").endswith(self._citizens)
 
     async def _off(self, call: Callable[[], T], otherwise: T) -> T:
         try:
@@ -82,6 +92,8 @@ class Desk:
     async def find(self, address: str, *, ask: bool = False) -> Finding:
         """Tell what is known of an address. ask: may ask the FHIR and LDAP sources when the mirror lacks it."""
         key = address.strip().lower()[:254]
+        if self._silent(key):
+            return Finding(key, Presence.UNKNOWN)
         own = await self._own(key)
         if own is not None:
             return own
@@ -100,6 +112,8 @@ class Desk:
     async def shown(self, address: str) -> Finding:
         """Tell what the directory itself shows of an address: remote sources that answer now, else the mirror."""
         key = address.strip().lower()[:254]
+        if self._silent(key):
+            return Finding(key, Presence.UNKNOWN)
         located = await self._off(lambda: self.mirror.find(key), Located((), (), None, None))
         answers = await self._answers(key, renew=True)
         if located.entries and not any(one.fresh for one in answers):
@@ -176,7 +190,23 @@ class Desk:
                 log.warning("directory_local_failed", rule=fault.rule)
         none: list[DirectoryEntry] = []
         found = await self._off(lambda: self.mirror.search(query, exchanges=exchanges), none)
-        return [entry for entry in found if not await self._hidden(entry.address)]
+        return [entry for entry in found if not self._silent(entry.address) and not await self._hidden(entry.address)]
+
+    async def published(self, addresses: Sequence[str]) -> Mapping[str, tuple[DirectoryEntry, ...]]:
+        """Give the entries shown of lower-case addresses, without those of which nothing is shown. Raises MssFault."""
+        addresses = [one for one in addresses if not self._silent(one)]
+        ours = [one for one in addresses if self._local is not None and self._local.covers(one.rpartition("@")[2])]
+        boxes = await self._local.several(ours) if self._local is not None and ours else {}
+        shown = {key: box for key, box in boxes.items() if box.open and not box.red_listed}
+        own = frozenset(ours)
+        asked = [one for one in dict.fromkeys(addresses) if one in shown or one not in own]
+
+        def read() -> dict[str, tuple[DirectoryEntry, ...]]:
+            return {one: self.mirror.find(one).entries for one in asked}
+
+        found = await asyncio.get_running_loop().run_in_executor(self._executor, read)
+        entries = {one: rows or ((shown[one].entry,) if one in shown else ()) for one, rows in found.items()}
+        return {one: rows for one, rows in entries.items() if rows and not any(row.red_listed for row in rows)}
 
     async def _hidden(self, address: str) -> bool:
         """Tell if one of ours went onto the red list, or was closed, since the extraction was made."""

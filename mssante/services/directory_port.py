@@ -6,7 +6,7 @@ reconciliation. Never raises for a source that is down: what is known answers, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -26,6 +26,13 @@ class DirectoryDesk(Protocol):
 
     async def search(self, query: DirectoryQuery) -> Sequence[DirectoryEntry]:
         """Give entries, best first, at most `query.limit` (1 to 200)."""
+        ...
+
+    async def published(self, addresses: Sequence[str]) -> Mapping[str, tuple[DirectoryEntry, ...]]:
+        """Give the entries shown of lower-case addresses, without those of which nothing is shown; no remote source is asked.
+
+        Raises MssFault when the mirror or our own base cannot be read: what is silent is not taken for what is empty.
+        """
         ...
 
 

@@ -197,6 +197,10 @@ class RemoteDesk:
         """Nothing: remote sources are asked for exact addresses only (F4.15)."""
         return ()
 
+    async def published(self, addresses: Sequence[str]) -> Mapping[str, tuple[DirectoryEntry, ...]]:
+        """Nothing without asking."""
+        return {}
+
 
 def finding_of(address: str, answers: Sequence[SourceAnswer]) -> Finding:
     """Join what sources say: one that has the address outweighs one that has not; silence of one is not absence."""

@@ -6,6 +6,7 @@ from mssante.services.apitokens import ApiTokens
 from mssante.topics.account import AccountTopic
 from mssante.topics.api import ApiTopic
 from mssante.topics.base import Ground, Topic
+from mssante.topics.carddav import CardDavTopic
 from mssante.topics.citizen import CitizenTopic
 from mssante.topics.directory import DirectoryTopic
 from mssante.topics.directory_use import DirectoryUseTopic
@@ -43,6 +44,7 @@ def topics(ground: Ground) -> list[Topic]:
         DropFolderTopic(ground),
         Hl7Topic(ground),
         LdapTopic(ground),
+        CardDavTopic(ground),
         DiscoveryTopic(ground),
         PreflightTopic(ground),  # after masking, before the citizens' desk
         CitizenTopic(ground),  # its check of departures notes what leaves: after those that may refuse

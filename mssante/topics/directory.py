@@ -15,11 +15,13 @@ from mssante.clock import Clock
 from mssante.config.model import Config
 from mssante.directory.extraction import ExtractionLimits
 from mssante.directory.values import DirectoryEntry, Source
-from mssante.model.mailbox import MailboxState, MailboxType
+from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
+from mssante.model.mailbox_rules import Life
 from mssante.services.directory import Desk, LocalBox
 from mssante.services.directory_keeper import DirectoryKeeper, KeeperSettings
 from mssante.services.directory_port import RemoteAsker
 from mssante.storage.interfaces import Stores, Tx
+from mssante.storage.life import Profile
 from mssante.storage.mirror import Mirror, MirrorPolicy
 from mssante.storage.open import open_mirror
 from mssante.topics.base import Ground, Topic
@@ -49,20 +51,15 @@ class ProvisionedBoxes:
 
     async def box(self, address: str) -> LocalBox | None:
         """Give our mailbox of an address."""
-        def read(tx: Tx) -> LocalBox | None:
-            found = self._stores.accounts.mailboxes_by_address(tx, [address])
-            if not found:
-                return None
-            box = found[0]
-            person = box.type in (MailboxType.PER, MailboxType.CAB)
-            holder, structure = (box.holder_id, "") if person else ("", box.holder_id)
-            entry = DirectoryEntry(box.address, box.type.value, holder, structure, description=box.display_name,
-                                   source=Source.LOCAL)
-            profile = self._stores.life.profiles(tx, [box.id]).get(box.id)
-            life = self._stores.life.lives(tx, [box.id]).get(box.id)
-            gone = box.state in (MailboxState.CLOSED, MailboxState.PURGED)
-            return LocalBox(entry, not gone, profile is not None and profile.red_list,
-                            life.state_since if gone and life is not None else None)
+        return (await self.several([address])).get(address)
+
+    async def several(self, addresses: Sequence[str]) -> Mapping[str, LocalBox]:
+        """Give our mailboxes of lower-case addresses, those that exist."""
+        def read(tx: Tx) -> dict[str, LocalBox]:
+            boxes = self._stores.accounts.mailboxes_by_address(tx, addresses)
+            ids = [box.id for box in boxes]
+            profiles, lives = self._stores.life.profiles(tx, ids), self._stores.life.lives(tx, ids)
+            return {box.address: _local_box(box, profiles.get(box.id), lives.get(box.id)) for box in boxes}
 
         return await self._stores.database.read(read)
 
@@ -78,11 +75,21 @@ class ProvisionedBoxes:
         return (found[address].closed_at, found[address].source) if address in found else None
 
 
+def _local_box(box: Mailbox, profile: Profile | None, life: Life | None) -> LocalBox:
+    person = box.type in (MailboxType.PER, MailboxType.CAB)
+    holder, structure = (box.holder_id, "") if person else ("", box.holder_id)
+    entry = DirectoryEntry(box.address, box.type.value, holder, structure, description=box.display_name, source=Source.LOCAL)
+    gone = box.state in (MailboxState.CLOSED, MailboxState.PURGED)
+    return LocalBox(entry, not gone, profile is not None and profile.red_list,
+                    life.state_since if gone and life is not None else None)
+
+
 def desk_for(config: Config, stores: Stores, clock: Clock, mirror: Mirror, remote: RemoteAsker | None) -> Desk:
     """Give the desk of a configuration."""
-    domains = frozenset(one.name for one in config.domains.domain)
+    citizens = config.domains.citizen.domain
+    domains = frozenset(one.name for one in config.domains.domain) - {citizens}
     return Desk(mirror, clock, None, local=ProvisionedBoxes(stores, domains), remote=remote,
-                oldest=timedelta(days=config.operator.directory.max_age_days))
+                oldest=timedelta(days=config.operator.directory.max_age_days), citizens=citizens)
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ def discoveries(config: Config) -> dict[str, Discovery]:
             offers.append(Offer(service, host, port, implicit, ways if service in (Service.IMAP, Service.SUBMISSION)
                                 else (Login.PASSWORD,)))
     return {one.name: Discovery(one.name, section.name or one.description or f"MSSanté {one.name}", tuple(offers),
-                                help_url=section.help_url)
+                                carddav=bool(operator.listen.web), help_url=section.help_url)
             for one in config.domains.domain if one.name != config.domains.citizen.domain}
 
 

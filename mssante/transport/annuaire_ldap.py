@@ -18,9 +18,10 @@ from mssante.directory.fhir import MAX_CERTIFICATE, TYPES
 from mssante.directory.values import DirectoryEntry, Source
 from mssante.errors import InputFault, MssFault
 from mssante.lang import say
+from mssante.protocol.ldap.client import LdapEntry
+from mssante.protocol.ldap.filtertext import escaped
 from mssante.transport.annuaire_fhir import Circuit, RemoteFault, read_key
 from mssante.transport.ldap_client import LdapClient, LdapTarget
-from mssante.transport.ldap_wire import LdapEntry, escaped
 
 MOST = 50
 MAX_TEXT = 500

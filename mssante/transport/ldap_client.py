@@ -25,14 +25,14 @@ from urllib.parse import urlsplit
 
 from mssante.errors import OperatorFault
 from mssante.lang import say
-from mssante.transport.ldap_wire import (
+from mssante.protocol.ldap.ber import LdapFault, message_size
+from mssante.protocol.ldap.client import (
+    MAX_ANSWER,
     LdapEntry,
-    LdapFault,
     LdapMessage,
     LdapResult,
     Query,
     bind_request,
-    message_size,
     read_message,
     search_request,
     starttls_request,
@@ -208,7 +208,7 @@ class LdapClient:
         if self._reader is None:
             raise EOFError
         head = b""
-        while (size := message_size(head)) is None:
+        while (size := message_size(head, MAX_ANSWER)) is None:
             head += await self._reader.readexactly(1 if head else 2)
         return head + await self._reader.readexactly(size - len(head))
 

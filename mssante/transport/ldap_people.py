@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mssante.errors import InputFault, OperatorFault
 from mssante.lang import say
+from mssante.protocol.ldap.client import LdapEntry
+from mssante.protocol.ldap.filtertext import compile_filter
 from mssante.services.ldapsync_values import RawEntry
 from mssante.transport.ldap_client import LdapClient, LdapTarget
-from mssante.transport.ldap_wire import LdapEntry, compile_filter
 
 MAX_PASSWORD = 1024
 MAX_OCTETS = 256 * 1024 * 1024  # values of a whole reading

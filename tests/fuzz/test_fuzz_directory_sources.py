@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mssante.directory.fhir import EMAIL_TYPE, METADATA, FhirFault, read_page
-from mssante.transport.ldap_wire import LdapFault, compile_filter, escaped, read_message, tlv
+from mssante.protocol.ldap.ber import LdapFault
+from mssante.protocol.ldap.ber import element as tlv
+from mssante.protocol.ldap.client import read_message
+from mssante.protocol.ldap.filtertext import compile_filter, escaped
 
 WORDS = st.sampled_from(["Bundle", "Practitioner", "PractitionerRole", "Organization", "email", "MSSANTE", EMAIL_TYPE, METADATA, "type", "next",
                          "a@b.mssante.fr", "PER", "listeRouge", "#a", "Practitioner/a"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.compose import TYPE
 from support.lab import RunningLab, need_programs, report, soon
 from support.thunderbird import MailAccount, Thunderbird, running_thunderbird
 
@@ -124,40 +125,6 @@ WINDOW = """
         onSearchFoundCard(card) { cards.push(["LastName", "FirstName", "PrimaryEmail", "Company"].map(one => card.getProperty(one, ""))); },
         onSearchFinished(status) { status ? fail(new Error("status " + status.toString(16))) : done(cards); }});
     });"""
-TYPE = """
-    const make = (id, kind) => Cc["@mozilla.org/messengercompose/" + id + ";1"].createInstance(kind);
-    const params = make("composeparams", Ci.nsIMsgComposeParams);
-    params.composeFields = make("composefields", Ci.nsIMsgCompFields);
-    params.identity = MailServices.accounts.allIdentities[0];
-    params.type = Ci.nsIMsgCompType.New;
-    const ready = new Promise(done => Services.obs.addObserver(function opened(window) {
-      Services.obs.removeObserver(opened, "domwindowopened");
-      window.addEventListener("compose-editor-ready", () => done(window), {once: true});
-    }, "domwindowopened"));
-    MailServices.compose.OpenComposeWindowWithParams(null, params);
-    const compose = await ready;
-    const field = compose.document.getElementById("toAddrInput");
-    field.focus();
-    const keyboard = Cc["@mozilla.org/text-input-processor;1"].createInstance(Ci.nsITextInputProcessor);
-    if (!keyboard.beginInputTransactionForTests(compose)) throw new Error("no keyboard");
-    const press = key => {
-      const event = new compose.KeyboardEvent("", key);
-      keyboard.keydown(event);
-      keyboard.keyup(event);
-    };
-    for (const letter of args[0]) {
-      press({key: letter});
-      await new Promise(done => setTimeout(done, 60));
-    }
-    const shown = await until(() => field.controller.searchStatus >= Ci.nsIAutoCompleteController.STATUS_COMPLETE_NO_MATCH
-      && field.value.includes(args[1]) && Array.from({length: field.controller.matchCount}, (_, at) => field.controller.getValueAt(at)),
-      "suggestions");
-    press({key: "Enter", code: "Enter", keyCode: compose.KeyboardEvent.DOM_VK_RETURN});
-    const pills = await until(() => {
-      const found = [...compose.document.querySelectorAll("mail-address-pill")].map(one => one.emailAddress);
-      return found.length && found;
-    }, "recipient");
-    return [shown, pills];"""
 
 
 @pytest.fixture

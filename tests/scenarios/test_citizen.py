@@ -7,12 +7,14 @@ table is written there as `citizen.md`. Sources: spec §9 (F9.1 to F9.15), §7.5
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from support.citizens import DOMAIN, NAMES, Written, archive, cda, command, matricule, scan_for, sealed, submit, write
-from support.lab import Reply, RunningLab, report, soon
+from support.lab import Reply, RunningLab, need_programs, report, soon
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -241,6 +243,53 @@ def test_what_is_too_big_is_taken_then_returned(running_lab: RunningLab) -> None
     with running_lab.reader(USER) as reader:
         assert reader.whole(made.mark) == []
     ROWS.append(("25,5 Mo par un autre opérateur", "message ultérieur", "250, rien n'est déposé, « Undelivered Mail Returned to Sender »"))
+
+
+def _asked(lab: RunningLab, operator: str, login: str, address: str) -> list[str]:
+    """What every face of the directory says of an address to somebody who is logged in: the code, and whether a name comes with it."""
+    need_programs("ldapsearch", "curl")
+    account = lab.operator(operator).account(login)
+    assert account is not None
+    who, secret = account.login, account.password
+    host, port = lab.address(operator, "ldaps")
+    told = []
+    environment = {**os.environ, "LDAPTLS_CACERT": str(lab.anchors_file), "LDAPTLS_REQCERT": "demand"}
+    for base, scope, wanted in ((f"mail={address},ou=annuaire,o=mssante", "base", "(objectClass=*)"),
+                                ("ou=annuaire,o=mssante", "sub", f"(mail={address})"),
+                                ("ou=annuaire,o=mssante", "sub", f"(|(cn=*{address[:15]}*)(mail=*{address[:15]}*))")):
+        done = subprocess.run(["ldapsearch", "-H", f"ldaps://{host}:{port}", "-x", "-D", who, "-w", secret, "-LLL", "-b", base, "-s", scope,
+                               wanted, "mail", "cn"], env=environment, capture_output=True, timeout=20, check=False)
+        told.append(f"ldap {scope} {done.returncode} {b'cn:' in done.stdout}")
+    host, port = lab.address(operator, "web")
+    card = f"/carddav/directory/{address}.vcf"
+    query = ('<C:addressbook-query xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:carddav"><D:prop><C:address-data/></D:prop><C:filter>'
+             f'<C:prop-filter name="EMAIL"><C:text-match>{address[:15]}</C:text-match></C:prop-filter></C:filter></C:addressbook-query>')
+    several = ('<C:addressbook-multiget xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:carddav"><D:prop><C:address-data/></D:prop>'
+               f"<D:href>{card}</D:href></C:addressbook-multiget>")
+    for method, path, body in (("GET", f"/api/directory/entries/{address}", ""), ("GET", f"/api/directory/search?text={address[:15]}", ""),
+                               ("GET", f"/api/directory/search?text={address}", ""), ("GET", card, ""), ("PROPFIND", card, ""),
+                               ("REPORT", "/carddav/directory/", query), ("REPORT", "/carddav/directory/", several),
+                               ("PROPFIND", "/carddav/books/colleagues/", "")):
+        done = subprocess.run(["curl", "-sS", "--cacert", lab.anchors_file, "-u", f"{who}:{secret}", "-X", method, "-H", "Depth: 1", "-w", "\n%{http_code}",
+                               *(["-H", "Content-Type: text/xml", "--data", body] if body else []), f"https://{host}:{port}{path}"],
+                              capture_output=True, timeout=20, check=False)
+        text, _, code = done.stdout.decode().rpartition("\n")
+        told.append(f"{method} {path.replace(address, 'X').replace(address[:15], 'N')} {code} " + text.replace(address, "X").replace(address[:15], "N"))
+    return told
+
+
+@pytest.mark.parametrize(("operator", "login"), [("citizen", NEIGHBOUR), ("alpha", CLAIRE)])
+def test_no_face_of_the_directory_tells_of_a_citizen(running_lab: RunningLab, operator: str, login: str) -> None:
+    """A box that exists and one that does not answer alike, whoever is logged in; a professional's entry shows that the door answers."""
+    held, none = _asked(running_lab, operator, login, USER), _asked(running_lab, operator, login, f"{NOBODY}@{DOMAIN}")
+    assert held == none
+    assert [line.split()[-1] for line in held[:3]] == ["False"] * 3 and " 404 " in held[3], held
+    assert all("VCARD" not in line and "BEGIN" not in line for line in held[6:10]), held
+    if operator == "alpha":
+        shown = _asked(running_lab, operator, login, CLAIRE)
+        assert shown[0] == "ldap base 0 True" and " 200 " in shown[3] and "BEGIN:VCARD" in shown[6] and "BEGIN:VCARD" in shown[9], shown
+    ROWS.append((f"annuaire (LDAPS, API, CardDAV) interrogé sur un usager par {login.partition('@')[2]}", "fin",
+                 "même réponse que pour une adresse inconnue"))
 
 
 def test_nothing_that_is_kept_in_clear_names_a_citizen(running_lab: RunningLab) -> None:

@@ -43,3 +43,6 @@ async def test_a_life_of_500_days_over_1000_mailboxes(tmp_path: Path) -> None:
     names = {name: {box.address for box in boxes} for name, boxes in year.boxes.items()}
     assert set(year.directory.withdrawn) == names["idle"] | names["held"] | names["closed"] and set(year.directory.withdrawn.values()) == {1}
     assert year.directory.published == names["used"] | names["returns"] | names["objects"] | names["resumes"] | names["suspended"]
+    left = {name: {"closed": COHORTS[name], "withdrawn": COHORTS[name], "withdrawn 0 days after": COHORTS[name]} for name in ("idle", "held", "closed")}
+    there = {name: {"published": COHORTS[name]} for name in ("used", "returns", "objects", "resumes", "suspended")}
+    assert year.withdrawals() == left | there

@@ -44,9 +44,11 @@ class StepClock:
 class Listing:
     """The national directory, in memory, behind the publisher's port. By wire: tests/scenarios/test_publication.py."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: StepClock) -> None:
+        self._clock = clock
         self.published: set[str] = set()
         self.withdrawn: Counter[str] = Counter()
+        self.withdrawn_at: dict[str, datetime] = {}
 
     async def send(self, change: Change) -> Answer:
         """Take what a change leaves."""
@@ -54,6 +56,7 @@ class Listing:
         for address in change.addresses:
             if address not in left and address in self.published:
                 self.withdrawn[address] += 1
+                self.withdrawn_at[address] = self._clock.now()
         self.published = (self.published - set(change.addresses)) | left
         return Answer(SendResult.ACCEPTED)
 
@@ -77,15 +80,21 @@ class Year:
     withheld: Counter[str] = field(default_factory=Counter)
     monthly: dict[int, Counter[str]] = field(default_factory=dict)
     holders: int = 0
+    closed_at: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.desk = LifeDesk(self.stores, self.clock, LifeSettings(LifePolicy(), frozenset((DOMAIN,))))
         self.uses = UseBook(self.desk)
         self.keeper = LifeKeeper(self.desk, KeeperSettings(), self.uses)
-        self.directory = Listing()
+        self.directory = Listing(self.clock)
         self.publisher = Publisher(self.stores, self.clock, PublicationSettings(PublicationPolicy(), frozenset((DOMAIN,)), per_second=0),
                                    facts=lambda tx, boxes: {}, driver=self.directory)
         self.desk.listeners.append(lambda address, before, after: self.publisher.note(address))
+        self.desk.listeners.append(self._closed)
+
+    def _closed(self, address: str, before: MailboxState | None, after: MailboxState | None) -> None:
+        if after is MailboxState.CLOSED:
+            self.closed_at[address] = self.clock.now()
 
     async def make(self, day: int) -> None:
         """Make the mailboxes of a day, with their logins."""
@@ -138,6 +147,19 @@ class Year:
         await (self.publisher.sweep() if first else self.publisher.catch_up())
         while await self.publisher.send_due():
             pass
+
+    def withdrawals(self) -> dict[str, Counter[str]]:
+        """Count by cohort what the directory shows at the end, what left it, and how many days after closing it did."""
+        found: dict[str, Counter[str]] = {name: Counter() for name in COHORTS}
+        for name, boxes in self.boxes.items():
+            for address in (box.address for box in boxes):
+                found[name]["published"] += address in self.directory.published
+                found[name]["closed"] += address in self.closed_at
+                found[name]["withdrawn"] += self.directory.withdrawn[address]
+                if address in self.directory.withdrawn_at and address in self.closed_at:
+                    days = (self.directory.withdrawn_at[address] - self.closed_at[address]).days
+                    found[name][f"withdrawn {days} days after"] += 1
+        return {name: +counts for name, counts in found.items()}
 
     async def table(self) -> dict[str, Counter[str]]:
         """Count by cohort the final states, and the events of the journal."""

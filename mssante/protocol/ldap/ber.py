@@ -1,6 +1,7 @@
 """BER as RFC 4511 §5.1 restricts it: definite lengths, one-octet tags. Every length is checked against what is there.
 
-Never: recursion of its own, an allocation by an announced length. Anything else raises `LdapFault`.
+Never: recursion of its own, an allocation by an announced length. Anything else raises `LdapFault`. The only BER of LDAP here:
+the server's side (`messages`, `filters`) and the client's (`client`, `filtertext`) stand on it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ MAX_REQUEST = 64 * 1024  # octets of one request
 
 
 class LdapFault(InputFault):
-    """Octets that are no LDAP request. rule: `LDAP-FORME` or `LDAP-TAILLE`."""
+    """Octets, or a filter, that cannot be read. rule: `LDAP-FORME`, `LDAP-TAILLE`, `LDAP-FILTRE`."""
 
 
 def malformed(detail: str) -> LdapFault:
-    """Give the fault of a request that cannot be read."""
-    return LdapFault(say("requête LDAP illisible", "unreadable LDAP request"), detail=detail, rule="LDAP-FORME")
+    """Give the fault of a message that cannot be read."""
+    return LdapFault(say("message LDAP illisible", "unreadable LDAP message"), detail=detail, rule="LDAP-FORME")
 
 
 def element(tag: int, *parts: bytes) -> bytes:
@@ -35,8 +36,8 @@ def number(value: int, tag: int = 0x02) -> bytes:
     return element(tag, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
-def message_size(head: bytes) -> int | None:
-    """Give the octets of the message that begins with `head`, None while it cannot be told. Raises LdapFault."""
+def message_size(head: bytes, limit: int = MAX_REQUEST) -> int | None:
+    """Give the octets of the message that begins with `head`, None while it cannot be told. Raises LdapFault beyond `limit`."""
     if head[:1] not in (b"", b"\x30"):
         raise malformed("not a message")
     if len(head) < 2:
@@ -49,9 +50,9 @@ def message_size(head: bytes) -> int | None:
         if len(head) < 2 + count:
             return None
         size, start = int.from_bytes(head[2:2 + count], "big"), 2 + count
-    if start + size > MAX_REQUEST:
-        raise LdapFault(say("requête LDAP trop grosse", "LDAP request is too large"), rule="LDAP-TAILLE",
-                        detail=f"> {MAX_REQUEST} octets")
+    if start + size > limit:
+        raise LdapFault(say("message LDAP trop gros", "LDAP message is too large"), rule="LDAP-TAILLE",
+                        detail=f"> {limit} octets")
     return start + size
 
 

@@ -8,8 +8,10 @@ import pytest
 from mssante.directory.values import DirectoryEntry, Finding, Presence
 from mssante.endpoints import ldap
 from mssante.endpoints.ldap import BASE, LdapDoor, LdapParts
+from mssante.protocol.ldap.ber import element as tlv
+from mssante.protocol.ldap.ber import message_size
+from mssante.protocol.ldap.client import Query, bind_request, read_message, search_request
 from mssante.services.sasl import TryLater
-from mssante.transport.ldap_wire import Query, bind_request, message_size, read_message, search_request, tlv
 
 ENTRIES = [DirectoryEntry("helene.duval@lab.test", "PER", title="DR", family_name="DUVAL", given_name="Hélène", town="Lyon"),
            DirectoryEntry("duval.rouge@lab.test", "PER", family_name="DUVAL", given_name="Rouge", red_listed=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,6 +58,9 @@ class Local:
     async def box(self, address: str) -> LocalBox | None:
         return self.boxes.get(address)
 
+    async def several(self, addresses: Sequence[str]) -> Mapping[str, LocalBox]:
+        return {one: self.boxes[one] for one in addresses if one in self.boxes}
+
     async def exchanges(self, mailbox_id: int) -> Mapping[str, float]:
         return {"paul@x.mssante.fr": 2.0}
 
@@ -102,6 +105,27 @@ async def test_remote_sources_fill_what_the_mirror_lacks(mirror: SqliteMirror) -
     red = DirectoryEntry("red@x.mssante.fr", "PER", red_listed=True)
     found = await Desk(mirror, Clock(), None, remote=Remote(SourceAnswer(Source.FHIR, (red,), at=NOW))).find(red.address, ask=True)
     assert (found.presence, found.entries) == (Presence.RED_LISTED, ())
+
+
+async def test_nothing_is_told_of_a_citizen_whoever_asks(tmp_path: Path) -> None:
+    """Neither by the base, nor by the mirror, nor by a remote source, which is not even asked; a box and no box answer alike."""
+    mirror = SqliteMirror(tmp_path / "annuaire")
+    path = write(tmp_path, 1, "279035121518989", "anne")
+    path.write_text(path.read_text().replace("279035121518989@x.mssante.fr", "279035121518989@citizens.fr"))
+    mirror.adopt(ImportRequest(path, path.name, NOW))
+    held = "279035121518989@citizens.fr"
+    local = Local()
+    local.boxes = {held: LocalBox(DirectoryEntry(held, "PER", source=Source.LOCAL))}
+    local.covers = lambda domain: domain == "citizens.fr"  # type: ignore[method-assign]
+    remote = Remote(SourceAnswer(Source.FHIR, (DirectoryEntry(held, "PER", source=Source.FHIR),), at=NOW, fresh=True))
+    desk = Desk(mirror, Clock(), None, local=local, remote=remote, citizens="Citizens.fr")
+    for asked in (held, held.upper(), f" {held} ", f"{held}.", "162018885045327@citizens.fr"):
+        for found in (await desk.find(asked, ask=True), await desk.shown(asked)):
+            assert (found.presence, found.entries, found.near, found.sources) == (Presence.UNKNOWN, (), (), ())
+    assert [one.address for one in await desk.search(DirectoryQuery("279035121518989"))] == []
+    assert [one.address for one in await desk.search(DirectoryQuery("anne"))] == ["anne@x.mssante.fr"]
+    assert set(await desk.published([held, "anne@x.mssante.fr"])) == {"anne@x.mssante.fr"}
+    assert remote.asked == []
 
 
 async def test_search_knows_the_asker_and_survives_a_bad_file(mirror: SqliteMirror, tmp_path: Path) -> None:

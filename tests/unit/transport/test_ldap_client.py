@@ -12,10 +12,13 @@ from support.clock import FakeClock
 from support.pki import build_igc, pem_files
 
 from mssante.errors import InputFault, MssFault
-from mssante.transport import ldap_wire
+from mssante.protocol.ldap import client as ldap_wire
+from mssante.protocol.ldap.ber import LdapFault, message_size
+from mssante.protocol.ldap.ber import element as tlv
+from mssante.protocol.ldap.client import LdapEntry, read_message
+from mssante.protocol.ldap.filtertext import compile_filter, escaped
 from mssante.transport.annuaire_ldap import LdapDirectory, LdapSource, attribute_map, mailbox_of
 from mssante.transport.ldap_client import LdapClient, LdapTarget
-from mssante.transport.ldap_wire import LdapEntry, LdapFault, compile_filter, escaped, message_size, read_message, tlv
 
 IGC = build_igc()
 Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -87,8 +90,12 @@ def test_the_size_of_a_message_is_told_or_refused(octets: bytes) -> None:
     with pytest.raises(LdapFault):
         message_size(octets)
     with pytest.raises(LdapFault) as caught:
-        message_size(b"\x30\x84\x7f\xff\xff\xff")
+        message_size(b"\x30\x84\x7f\xff\xff\xff", ldap_wire.MAX_ANSWER)
     assert caught.value.rule == "LDAP-TAILLE"
+    big = b"\x30\x83" + (ldap_wire.MAX_ANSWER - 5).to_bytes(3, "big")
+    assert message_size(big, ldap_wire.MAX_ANSWER) == ldap_wire.MAX_ANSWER, "an answer may be longer than a request"
+    with pytest.raises(LdapFault):
+        message_size(big)
 
 
 class Server:

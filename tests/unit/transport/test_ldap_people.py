@@ -10,9 +10,9 @@ from typing import Any, Self
 import pytest
 
 from mssante.errors import MssFault
+from mssante.protocol.ldap.client import LdapEntry
 from mssante.transport.ldap_client import LdapTarget
 from mssante.transport.ldap_people import MAX_PASSWORD, LdapPeople, PeopleQuestion, Search
-from mssante.transport.ldap_wire import LdapEntry
 
 TARGET = LdapTarget("ldaps://localhost:636", Path("anchors.pem"))
 QUESTION = PeopleQuestion(TARGET, Search("dc=x", "(mail=*)", ("mail",)), Search("ou=g,dc=x", "(cn=*)", ("cn", "member")))

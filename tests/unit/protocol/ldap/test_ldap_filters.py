@@ -1,10 +1,11 @@
-"""Filters read from octets that another writer made (`transport.ldap_wire`), matched and turned into words."""
+"""Filters read from octets that another writer made (`protocol.ldap.filtertext`), matched and turned into words."""
 
 from __future__ import annotations
 
 import pytest
 
 from mssante.protocol.ldap.ber import LdapFault, Reader
+from mssante.protocol.ldap.ber import element as tlv
 from mssante.protocol.ldap.filters import (
     MAX_DEPTH,
     MAX_SEARCHES,
@@ -17,7 +18,7 @@ from mssante.protocol.ldap.filters import (
     read_filter,
     searches,
 )
-from mssante.transport.ldap_wire import compile_filter, tlv
+from mssante.protocol.ldap.filtertext import compile_filter
 
 ENTRY = folded({"objectClass": ("top", "inetOrgPerson"), "cn": ("Mme Hélène LECŒUR-DUVAL",), "sn": ("LECŒUR-DUVAL",), "givenName": ("Hélène",),
                 "mail": ("helene.duval@lab.test",), "l": ("Saint-Étienne", "LYON"), "title": ("Médecine générale",)})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mssante.protocol.ldap import client as wire
 from mssante.protocol.ldap import messages
 from mssante.protocol.ldap.ber import MAX_REQUEST, LdapFault, Reader, element, message_size, number
-from mssante.transport import ldap_wire as wire
 
 
 @pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 65_535])
