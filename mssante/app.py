@@ -8,6 +8,7 @@ A crash of a service task takes the process down loudly rather than leave a deaf
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -303,6 +304,8 @@ class Operator:
             await self._open_doors(parts)
             parts.evidence.write(parts.evidence.event(JournalKind.OPERATOR_STARTED, self._config.operator.operator.name,
                                                       {"pid": os.getpid()}))
+            gc.collect()
+            gc.freeze()  # lists, classes, configuration: what lives as long as the process is not looked at again
             log.info("ready", operator=self._config.operator.operator.name, pid=os.getpid())
             await self._serve(parts, stop)
         finally:

@@ -31,6 +31,8 @@ _MARKS = {State.OK: ("ok       ", "ok    "), State.WARN: ("attention", "warn  ")
 def check(
     config: Annotated[Path, typer.Argument(metavar="[DIR]", help="Dossier de configuration (configuration folder)",
                                            )] = DEFAULT_CONFIG,
+    named: Annotated[Path | None, typer.Option(
+        "--config", "-c", metavar="DIR", help="Le même dossier, nommé comme partout ailleurs (the same folder)")] = None,
     online: Annotated[bool, typer.Option(
         "--online", help="Contrôle aussi par le réseau : DNS, horloge, nos portes de dehors (asks the network too)")] = False,
     config_only: Annotated[bool, typer.Option(
@@ -38,6 +40,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Contrôle configuration, certificats, confiance, stockage, réseau ; code 3 si un contrôle échoue (checks all)."""
+    config = named or config
     try:
         loaded = _load_examples(config) if config_only else load_config(config)
     except ConfigFault as fault:

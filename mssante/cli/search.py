@@ -10,6 +10,8 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,10 +35,41 @@ PAGE = 1000
 TELL_SECONDS = 0.5
 LOWEST_PRIORITY = 19
 LOOK_SECONDS = 1.0
+BUSY_SERVER = 0.3  # of a core
+BUSY_RESTS = 4.0  # times the work before
+LONGEST_REST = 2.0
 STAY_SECONDS = 600.0  # then it leaves all the same: the next one may have to sweep
 
 
-def _indexer(config: Config, admin: Admin) -> tuple[Indexer, TextIndex]:
+class Courtesy:
+    """Leaves the cores to the server that started us while mail comes in: the index may be behind, the mail may not wait.
+
+    The lowest priority is not enough: on a free core beside the server's it still takes its cache and its disk.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """pid: of the server."""
+        self._pid = pid
+        self._before = (time.monotonic(), self._used())
+
+    def _used(self) -> float:
+        """Seconds of processor that the server has used, -1 when nothing tells (proc_pid_stat(5), utime and stime)."""
+        try:
+            with open(f"/proc/{self._pid}/stat", "rb") as file:
+                fields = file.read(4096).rpartition(b")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            return -1.0
+
+    def rest(self, worked: float) -> float:
+        """Give the seconds to rest after a batch that took `worked` seconds."""
+        (at, used), self._before = self._before, (time.monotonic(), self._used())
+        now, since = self._before
+        busy = (since - used) / (now - at) if now > at and used >= 0 <= since else 0.0
+        return min(worked * BUSY_RESTS, LONGEST_REST) if busy > BUSY_SERVER else 0.0
+
+
+def _indexer(config: Config, admin: Admin, rest: Callable[[float], float] | None = None) -> tuple[Indexer, TextIndex]:
     """Give the indexer of a configuration. Raises InputFault when it wants no index."""
     from mssante.clock import SystemClock
     from mssante.search_setup import index_settings, text_index
@@ -46,7 +79,7 @@ def _indexer(config: Config, admin: Admin) -> tuple[Indexer, TextIndex]:
     if index is None:
         raise InputFault(say("l'index plein texte est désactivé", "the full-text index is off"), rule="INDEX-OFF",
                          remedy=say("mettez enabled = true dans [search]", "set enabled = true in [search]"))
-    return Indexer(admin.stores, index, SystemClock(), index_settings(config)), index
+    return Indexer(admin.stores, index, SystemClock(), replace(index_settings(config), rest=rest)), index
 
 
 @app.command()
@@ -119,7 +152,7 @@ def index_(
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     async def work(admin: Admin) -> tuple[int, int]:
-        indexer, index = _indexer(loaded, admin)
+        indexer, index = _indexer(loaded, admin, Courtesy(os.getppid()).rest if linger else None)
         try:
             added = await indexer.catch_up()
             change = await indexer.sweep() if sweep else None

@@ -38,6 +38,10 @@ MIRROR_SECONDS = 0.25
 NEAR = 2
 MAX_TASKS = 200
 REST_SECONDS = 10.0
+SENDER_SECONDS = 600.0  # how long the word on a sender serves: it is a note in the journal, not a decision
+MAX_SENDERS = 20_000
+
+_SENDERS = {one.value: DIRECTORY_ADVICE.labels("sender", one.value) for one in Presence}
 
 Check = Literal["off", "advise", "strict"]
 
@@ -72,6 +76,7 @@ class Advisor:
         self._desk = desk
         self._watch = watch
         self._tasks: set[asyncio.Task[Finding]] = set()
+        self._senders: dict[str, tuple[float, str]] = {}
         self._rests = {False: 0.0, True: 0.0}  # until when the mirror, the remote sources are not waited for
 
     @property
@@ -100,9 +105,17 @@ class Advisor:
         """Give one word on a sender elsewhere, for the journal; nothing when it is not looked up. Never a reason to refuse."""
         if address is None or not self.concerns(address):
             return ""
-        finding, _ = await self._finding(address.key, ask=False)
-        DIRECTORY_ADVICE.labels("sender", finding.presence.value).inc()
-        return finding.presence.value
+        now = self._clock.monotonic()
+        held = self._senders.get(address.key)
+        if held is None or held[0] <= now:
+            finding, complete = await self._finding(address.key, ask=False)
+            held = (now + SENDER_SECONDS, finding.presence.value)
+            if complete:
+                if len(self._senders) >= MAX_SENDERS:
+                    self._senders.clear()
+                self._senders[address.key] = held
+        _SENDERS[held[1]].inc()
+        return held[1]
 
     # ------------------------------------------------------------------------------------------ asking
 

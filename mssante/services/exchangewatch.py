@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -61,7 +60,7 @@ class ExchangeWatch:
         now, key = self._clock.now(), (mailbox_id, address)
         known = self._pending.get(key)
         if known is not None:
-            self._pending[key] = replace(known, sent=known.sent + sent, received=known.received + received, last_at=now)
+            self._pending[key] = Exchange(mailbox_id, address, known.sent + sent, known.received + received, now)
         elif len(self._pending) < MAX_PENDING:
             self._pending[key] = Exchange(mailbox_id, address, sent, received, now)
         else:

@@ -29,7 +29,8 @@ ARRIVALS = 500
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
     """batch_messages, batch_bytes: read and written at once; message_seconds: for the files of one message; pdf: read PDFs;
-    free: octets left where the index is; floor_bytes: below that many the index grows no more, the room is the mail's."""
+    free: octets left where the index is; floor_bytes: below that many the index grows no more, the room is the mail's; rest: gives
+    the seconds to leave to others after a batch that took so many."""
 
     batch_messages: int = 200
     batch_bytes: int = 4 * 1024 * 1024
@@ -37,6 +38,7 @@ class IndexSettings:
     pdf: bool = True
     free: Callable[[], int] | None = None
     floor_bytes: int = 0
+    rest: Callable[[float], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Indexer:
     async def _put(self, arrivals: Sequence[Arrival], tell: Tell = _nobody) -> int:
         count = 0
         for batch in self._batches(arrivals):
+            began = self._clock.monotonic()
             self._check_room()
             tell(count, len(arrivals))
             texts = await self._texts(list(dict.fromkeys(arrival.message_id for arrival in batch)))
@@ -131,6 +134,8 @@ class Indexer:
             for mailbox_id, part in by_mailbox.items():
                 await asyncio.to_thread(self._index.add, mailbox_id, part)
                 count += len(part)
+            if self._settings.rest is not None:
+                await asyncio.sleep(self._settings.rest(self._clock.monotonic() - began))
         tell(len(arrivals), len(arrivals))
         return count
 

@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from mssante.clock import Clock
@@ -56,6 +57,11 @@ class OcspDesk(Protocol):
         ...
 
 
+@lru_cache(maxsize=4)  # said of every message, and the same for days
+def _dates(instant: datetime) -> tuple[str, str]:
+    return f"{instant:%Y-%m-%d}", f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
 class TrustState:
     """Holder of the snapshot in force, shared by reception, submission, relay and console."""
 
@@ -86,12 +92,12 @@ class TrustState:
     def list_date(self) -> str:
         """Give the day of the list in force for reply texts, or `aucune`."""
         current = self.snapshot.whitelist
-        return f"{current.generated_at:%Y-%m-%d}" if current else "aucune"
+        return _dates(current.generated_at)[0] if current else "aucune"
 
     def list_instant(self) -> str:
         """Give the generation instant of the list in force for the journal (ISO 8601, UTC), or an empty string."""
         current = self.snapshot.whitelist
-        return f"{current.generated_at:%Y-%m-%dT%H:%M:%SZ}" if current else ""
+        return _dates(current.generated_at)[1] if current else ""
 
     def prepare(self, leaf_der: bytes) -> Awaitable[None] | None:
         """Give what to await before a decision about this certificate, None when it can be taken now. Awaiting never raises."""

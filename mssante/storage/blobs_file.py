@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mssante.errors import OperatorFault, StorageFull
 
+FREE_SECONDS = 0.1  # how long an answer on the free room serves: it is asked at each MAIL
 PINNED_SECONDS = 600.0  # longer than any transaction between `commit` of a blob and commit of its row
 _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -35,6 +36,7 @@ class FileBlobStore:
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
         self._pinned: dict[str, float] = {}
+        self._free = (-1.0, 0)  # when it was asked, what was free
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         _sync_folder(folder.parent)
         _sync_folder(folder)
@@ -74,9 +76,14 @@ class FileBlobStore:
                     raise _fault(exc) from exc
 
     def free_bytes(self) -> int:
-        """Room left for this user on the file system of the folder."""
-        facts = os.statvfs(self._folder)
-        return facts.f_bavail * facts.f_frsize
+        """Room left for this user on the file system of the folder, a tenth of a second ago at most."""
+        now = time.monotonic()
+        at, free = self._free
+        if not 0 <= at <= now < at + FREE_SECONDS:
+            facts = os.statvfs(self._folder)
+            free = facts.f_bavail * facts.f_frsize
+            self._free = (now, free)
+        return free
 
     def keys(self, *, older_than_seconds: float = 3600.0) -> Iterator[str]:
         """Give keys of files not touched since: with `messages.blobs_in_use`, what a sweep of files may delete."""

@@ -51,8 +51,13 @@ class StorageEngine(Protocol):
     def connect(self, *, wait: bool = True) -> Connection:
         """Open a connection with its settings made; the caller begins and commits by text.
 
-        wait False: a lock held by another is told at once, never waited for.
+        wait False: a lock held by another is told at once, never waited for, and no commit shortens the log.
         """
+        ...
+
+    def shorten_log(self, connection: Connection, *, wholly: bool) -> bool:
+        """Put the log back into the database. wholly: with the writer's lock, so that it begins anew; False when somebody else
+        writes, or reads what is old."""
         ...
 
 
@@ -114,11 +119,22 @@ class SqliteEngine:
             connection = self.engine.connect()
             if not wait:
                 connection.exec_driver_sql("PRAGMA busy_timeout=0")
+                connection.exec_driver_sql("PRAGMA wal_autocheckpoint=0")
                 connection.rollback()
             return connection
         except (DBAPIError, sqlite3.Error) as exc:
             raise OperatorFault("storage cannot be opened", detail=str(exc), rule="STORE-OPEN",
                                 remedy="check the path, its owner and the disk") from exc
+
+    def shorten_log(self, connection: Connection, *, wholly: bool) -> bool:
+        """Checkpoint: PASSIVE beside those who write, or RESTART."""
+        try:
+            found = connection.exec_driver_sql(f"PRAGMA wal_checkpoint({'RESTART' if wholly else 'PASSIVE'})").fetchone()
+            return found is not None and found[0] == 0
+        except (DBAPIError, sqlite3.Error):
+            return False
+        finally:
+            connection.rollback()
 
     def failure(self, error: BaseException) -> Failure:
         """Classify by SQLite's primary result code."""

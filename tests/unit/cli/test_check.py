@@ -48,6 +48,8 @@ def test_a_sound_operator_passes(space: Space, fresh_list: Path) -> None:
 def test_a_fresh_operator_only_warns(space: Space) -> None:
     outcome, found = check(space)
     assert outcome.code == 0
+    named = space.run("check", "--config", str(space.config), "--json", config=False)  # as every other command names its folder
+    assert (named.code, named.json["counts"]) == (0, outcome.json["counts"])
     assert found["LISTE-01"]["state"] == found["BASE-01"]["state"] == "warn"
     assert not (space.root / "data" / "mssante.db").exists()  # a check creates nothing
 

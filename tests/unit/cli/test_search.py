@@ -133,3 +133,26 @@ def test_the_indexer_leaves_when_its_server_is_gone(boxes: Space, monkeypatch: p
     monkeypatch.setattr(search, "LOOK_SECONDS", 0.0)
     assert boxes.run("search", "index", "--linger", "1000", "--json").json["added"] == 2
     assert list(parents) == []
+
+
+def test_the_indexer_rests_while_its_server_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mssante.cli import search
+
+    used, now = [10.0], [100.0]
+    monkeypatch.setattr(search.Courtesy, "_used", lambda self: used[0])
+    monkeypatch.setattr(search.time, "monotonic", lambda: now[0])
+    courtesy = search.Courtesy(1)
+    used[0], now[0] = 10.9, 101.0  # 0.9 of a core since the last batch
+    assert courtesy.rest(0.1) == pytest.approx(0.1 * search.BUSY_RESTS) and search.BUSY_RESTS >= 1
+    now[0] = 102.0  # idle since
+    assert courtesy.rest(0.1) == 0.0
+    used[0], now[0] = 12.0, 103.0
+    assert courtesy.rest(60.0) == search.LONGEST_REST
+    used[0], now[0] = -1.0, 104.0  # the server is gone, or nothing tells
+    assert courtesy.rest(0.1) == 0.0
+
+
+def test_processor_time_of_a_process_is_read() -> None:
+    from mssante.cli.search import Courtesy
+
+    assert Courtesy(os.getpid())._used() > 0 and Courtesy(2 ** 31 - 1)._used() == -1.0

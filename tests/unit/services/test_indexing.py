@@ -60,6 +60,20 @@ async def test_the_index_leaves_the_last_room_to_the_mail(stage: Stage) -> None:
     assert await indexer.catch_up() == 1 and found(stage, stage.mailbox.id, "deuxieme message") == 1
 
 
+async def test_it_rests_after_each_batch(stage: Stage) -> None:
+    for number in range(3):
+        await stage.deliver_octets("INBOX", simple(f"Sujet {number}", "a@b.fr", "texte"))
+    worked: list[float] = []
+
+    def rest(seconds: float) -> float:
+        worked.append(seconds)
+        return 0.0
+
+    indexer = Indexer(stage.stores, texts(stage), SystemClock(), IndexSettings(batch_messages=1, rest=rest))
+    assert await indexer.catch_up() == 3
+    assert len(worked) == 3 and min(worked) > 0.0
+
+
 async def test_batches_are_bounded(stage: Stage) -> None:
     for number in range(7):
         await stage.deliver_octets("INBOX", simple(f"Sujet {number}", "a@b.fr", "texte " * 100))
