@@ -229,7 +229,7 @@ class Operator:
         limits = self._config.operator.limits
         door = Door(name, total=limits.connections, per_address=limits.connections_per_address)
         model = HardenedSmtp(policy, settings, door, asyncio.get_running_loop())
-        await door.listen(address, model.spawn, settings.tls if settings.implicit_tls else None)
+        await door.listen(address, model.accept, settings.tls if settings.implicit_tls else None)
         self._doors.append(door)
         log.info("listening", door=name, address=address)
 

@@ -77,7 +77,7 @@ def _all(config: Config) -> Iterator[Finding]:
     """Run every control, each on its own: one that fails hides none of the others."""
     from datetime import timedelta
 
-    from mssante.cli.checks import certificates, files, holds, smime, system, trust
+    from mssante.cli.checks import certificates, files, handing, holds, life, smime, system, trust
     from mssante.clock import SystemClock
     from mssante.trust.crl import CrlSet
     from mssante.trust.peer import PeerPolicy
@@ -96,7 +96,9 @@ def _all(config: Config) -> Iterator[Finding]:
     yield from holds.pin_findings(config)
     yield from system.storage_findings(config)
     yield from holds.hold_findings(config, now)
+    yield from life.life_findings(config)
     yield from smime.smime_findings(config, now)
+    yield from handing.handing_findings(config, now)
     yield from system.disk_findings(config)
     yield from system.network_findings(config)
 

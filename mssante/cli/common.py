@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -71,6 +71,16 @@ def instant(value: datetime | None) -> str | None:
 def moment(value: datetime) -> str:
     """Give an instant for a reader: local time of the machine, to the second."""
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def last_moment(value: datetime | None) -> str:
+    """Give an excluded end as who wrote it means it: the last day when it falls on a midnight of this machine, else its instant;
+    empty for none."""
+    if value is None:
+        return ""
+    local = value.astimezone()
+    midnight = (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0)
+    return f"{local - timedelta(hours=12):%Y-%m-%d}" if midnight else moment(value)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -1,12 +1,8 @@
-"""`mssante mailbox …`: create, list, change state, import from CSV, move mail in (cli/mailbox_import.py).
-
-An import of boxes is all or nothing, and shows its plan first.
-"""
+"""`mssante mailbox …`: create, list, quotas; the other commands of mailboxes are put together here (life, CSV, sharing, mail
+moved in)."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,22 +13,16 @@ from mssante.cli.common import (
     ConfigFolder,
     Limit,
     administer,
-    administer_config,
     emit,
     progress,
-    read_limited,
     table,
 )
 from mssante.cli.mailbox_bulk import apply, export, plan
 from mssante.cli.mailbox_import import import_
 from mssante.cli.mailbox_life import close, edit, hold, object_, reopen, resume, show, state, suspend
-from mssante.cli.mailplan import MAX_OCTETS, Plan, Rules, existing_problems, read_plan
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
 from mssante.cli.sharing import seen, share, shares
 from mssante.cli.team import alias, delegate, operator_name, readers, senders, team
-from mssante.config.load import load_config
-from mssante.config.model import Config
-from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.mailbox import Mailbox, MailboxType
 from mssante.model.mailbox_rules import octets_of
@@ -50,7 +40,6 @@ app.command()(senders)
 for _command in (show, edit, state, suspend, resume, close, reopen, hold, plan, apply, export):
     app.command()(_command)
 app.command("object")(object_)
-SHOWN_PROBLEMS = 50
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="nom@domaine (name@domain)")]
 
@@ -126,97 +115,3 @@ def quota(
     emit(as_json, {"ok": True, "address": box.address, "quota_bytes": box.quota_bytes, "quota_messages": box.quota_messages,
                    "used_bytes": used.octets, "used_messages": used.messages},
          *table((say("ressource", "resource"), say("occupé", "used"), "quota"), rows))
-
-
-@app.command("import-csv")
-def import_csv(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="type,address[,login,password,holder_id,display_name]")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Montre le plan, ne crée rien (shows the plan only)")] = False,
-    passwords_out: Annotated[Path | None, typer.Option(
-        "--passwords-out", metavar="FILE", help="Mots de passe manquants : créés, écrits ici (made, written here)")] = None,
-    config: ConfigFolder = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Crée les boîtes d'un fichier, toutes ou aucune (creates the mailboxes of a file, all or none)."""
-    loaded = load_config(config)
-    rules = Rules(frozenset(one.name for one in loaded.domains.domain), passwords_out is not None)
-    plan = _completed(loaded, read_plan(read_limited(file, MAX_OCTETS, "BAL-CSV"), rules))
-    if plan.problems:
-        _refuse(plan, as_json)
-    if dry_run:
-        emit(as_json, {"ok": True, "dry_run": True, "create": _planned(plan)}, *_plan_lines(plan))
-        return
-    _reserve(passwords_out)
-    with progress(say(f"création de {len(plan.boxes)} boîtes", f"creating {len(plan.boxes)} mailboxes"), as_json):
-        _create(loaded, plan, passwords_out)
-    emit(as_json, {"ok": True, "dry_run": False, "created": _planned(plan)},
-         say(f"{len(plan.boxes)} boîtes créées", f"{len(plan.boxes)} mailboxes created"))
-
-
-def _completed(config: Config, plan: Plan) -> Plan:
-    """Add the problems of what exists in the database already."""
-    from mssante.services.admin import Admin
-
-    addresses = [box.address for box in plan.boxes]
-
-    async def read(admin: Admin) -> tuple[frozenset[str], frozenset[str]]:
-        boxes = await admin.stores.database.read(lambda tx: admin.stores.accounts.mailboxes_by_address(tx, addresses))
-        return frozenset(one.address for one in boxes), frozenset(one.login for one in await admin.accounts())
-
-    known = administer_config(config, read)
-    problems = sorted((*plan.problems, *existing_problems(plan, *known)), key=lambda one: one.row)
-    return Plan(plan.boxes, tuple(problems))
-
-
-def _planned(plan: Plan) -> list[dict[str, Any]]:
-    return [{"line": box.row, "address": box.address, "type": box.type.value, "login": box.login,
-             "password": "generated" if box.generated else "given" if box.password else "none"} for box in plan.boxes]
-
-
-def _plan_lines(plan: Plan) -> list[str]:
-    headers = (say("ligne", "line"), say("adresse", "address"), "type", say("compte", "login"),
-               say("mot de passe", "password"))
-    rows = [(one["line"], one["address"], one["type"], one["login"],
-             {"generated": say("à créer", "to be made"), "given": say("donné", "given"), "none": ""}[one["password"]])
-            for one in _planned(plan)]
-    return [*table(headers, rows), say(f"{len(plan.boxes)} boîtes seraient créées ; rien n'a été fait",
-                                       f"{len(plan.boxes)} mailboxes would be created; nothing was done")]
-
-
-def _refuse(plan: Plan, as_json: bool) -> None:
-    """Tell the wrong lines and stop with exit code 1."""
-    emit(as_json, {"ok": False, "rule": "BAL-CSV", "problems": [
-        {"line": one.row, "error": one.text, "remedy": one.remedy} for one in plan.problems]})
-    for one in plan.problems[:SHOWN_PROBLEMS]:
-        typer.echo(str(one), err=True)
-    count = len(plan.problems)
-    typer.echo(say(f"{count} ligne(s) en faute : aucune boîte créée [BAL-CSV]",
-                   f"{count} wrong line(s): no mailbox created [BAL-CSV]"), err=True)
-    raise typer.Exit(1)
-
-
-def _reserve(path: Path | None) -> None:
-    """Open the passwords' file before anything is created: a password that cannot be handed over is a lost box."""
-    if path is None:
-        return
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError as exc:
-        raise InputFault(say(f"{path} existe déjà", f"{path} exists already"), rule="BAL-CSV",
-                         remedy=say("donnez un fichier nouveau", "give a new file")) from exc
-
-
-def _create(config: Config, plan: Plan, passwords_out: Path | None) -> None:
-    from mssante.services.admin import MailboxSpec
-
-    if passwords_out is not None:
-        text = "".join(f"{box.login},{box.password}\n" for box in plan.boxes if box.generated)
-        passwords_out.write_text(f"login,password\n{text}", encoding="utf-8")
-    specs = [MailboxSpec(box.address, box.type, box.login, box.password, box.holder_id, box.display_name)
-             for box in plan.boxes]
-    try:
-        administer_config(config, lambda admin: admin.create_mailboxes(specs))
-    except BaseException:
-        if passwords_out is not None:
-            passwords_out.unlink(missing_ok=True)  # passwords of boxes that do not exist
-        raise

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +15,7 @@ import typer
 from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, emit, read_limited, table
 from mssante.cli.mailbox_life import at_desk
 from mssante.cli.team import operator_name
+from mssante.errors import InputFault
 from mssante.lang import say
 
 if TYPE_CHECKING:
@@ -62,6 +67,9 @@ def apply(
     file: File,
     plan_hash: Annotated[str, typer.Option("--plan-hash", metavar="HASH", help="Refuse un plan changé (if it changed)")] = "",
     partial: Annotated[bool, typer.Option("--partial", help="Laisse les lignes en faute (leaves wrong lines out)")] = False,
+    passwords_out: Annotated[Path | None, typer.Option(
+        "--passwords-out", metavar="FILE", help="Mots de passe des comptes créés, fichier nouveau (of logins made; a new file)",
+    )] = None,
     config: ConfigFolder = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -72,8 +80,12 @@ def apply(
         found = await _plan(desk, file)
         if found.wrong and not partial:
             _problems(found)
+        importer = MailboxImport(desk)
+        importer.check(found, partial_=partial, plan_hash=plan_hash)
+        if passwords_out is not None and found.logins:
+            found.passwords = _passwords(found.logins, passwords_out)
         told = None if as_json or not sys.stderr.isatty() else _tell
-        return found, await MailboxImport(desk).apply(found, actor=operator_name(), partial_=partial, plan_hash=plan_hash,
+        return found, await importer.apply(found, actor=operator_name(), partial_=partial, plan_hash=plan_hash,
                                                       told=told)
 
     found, done = at_desk(config, work)
@@ -81,8 +93,26 @@ def apply(
     emit(as_json, {"ok": not done["conflict"], "done": done, **_document(found)},
          ", ".join(f"{name} {count}" for name, count in done.items()) if changed else say("rien à faire", "nothing to do"))
     _problems(found)
+    if found.passwords and not as_json:
+        typer.echo(say(f"{len(found.passwords)} mots de passe dans {passwords_out} : remettez-les, puis effacez ce fichier",
+                       f"{len(found.passwords)} passwords in {passwords_out}: hand them over, then delete this file"), err=True)
     if done["conflict"]:
         raise typer.Exit(1)
+
+
+def _passwords(logins: Sequence[str], path: Path) -> dict[str, str]:
+    """Make passwords and put them on disk before any login is made: one that cannot be handed over is a lost box."""
+    made = {login: secrets.token_urlsafe(12) for login in logins}
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as fault:
+        raise InputFault(say(f"{path} existe déjà", f"{path} exists already"), rule="IMPORT-MOTS-DE-PASSE",
+                         remedy=say("donnez un fichier nouveau", "give a new file")) from fault
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([("login", "password"), *made.items()])
+        out.flush()
+        os.fsync(out.fileno())
+    return made
 
 
 def _tell(done: int, count: int) -> None:

@@ -51,6 +51,15 @@ def at_desk(folder: Path, action: Callable[[LifeDesk], Awaitable[T]]) -> T:
     return administer_config(config, lambda admin: action(life_desk(config, admin.stores, SystemClock())))
 
 
+_LABELS = {
+    "address": "adresse", "type": "type", "state": "état", "holder_id": "titulaire", "display_name": "nom affiché",
+    "quota_bytes": "quota, octets", "quota_messages": "quota, messages", "service": "service", "description": "description",
+    "responsible": "responsable", "structure": "structure", "contact": "contact", "red_list": "liste rouge", "rank": "rang",
+    "state_since": "dans cet état depuis", "last_used_at": "dernière connexion", "reason": "raison", "successor": "remplacée par",
+    "warned_step": "avis d'inactivité envoyés", "warned_at": "dernier avis",
+    "hold_until": "conservée jusqu'au", "objected_until": "opposition jusqu'au"}
+
+
 def _document(found: Dossier) -> dict[str, Any]:
     box, profile, life = found.mailbox, found.profile, found.life
     return {
@@ -65,7 +74,9 @@ def _document(found: Dossier) -> dict[str, Any]:
 
 def _tell(found: Dossier, as_json: bool) -> None:
     document = _document(found)
-    rows = [(name, "" if value is None else value) for name, value in document.items() if value not in ("", None)]
+    words = {True: say("oui", "yes"), False: say("non", "no")}
+    rows = [(say(_LABELS.get(name, name), name), words[value] if isinstance(value, bool) else value)
+            for name, value in document.items() if value not in ("", None)]
     emit(as_json, {"ok": True, "mailbox": document}, *table((say("donnée", "datum"), say("valeur", "value")), rows))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, emit, instant, moment, read_limited, table
+from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, emit, instant, last_moment, moment, read_limited, table
 from mssante.config.load import load_config
 from mssante.errors import InputFault
 from mssante.lang import say
@@ -211,5 +211,5 @@ def vacation(
     document = {"ok": True, "address": address.lower(), "absence": None if absence is None else
                 {"from": instant(absence.since), "until": instant(absence.until)}}
     emit(as_json, document, say("absence finie", "absence ended") if absence is None else
-         say(f"absent du {moment(absence.since)} au {moment(absence.until)}",
-             f"away from {moment(absence.since)} to {moment(absence.until)}"))
+         say(f"absent du {moment(absence.since)} au {last_moment(absence.until)}",
+             f"away from {moment(absence.since)} to {last_moment(absence.until)}"))

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mssante.cli.common import DEFAULT_CONFIG, AsJson, ConfigFolder, Limit, administer, emit, instant, moment, progress, table
+from mssante.cli.common import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFolder,
+    Limit,
+    administer,
+    emit,
+    instant,
+    last_moment,
+    moment,
+    progress,
+    table,
+)
 from mssante.lang import say
 from mssante.model.delegation import Delegation, rights_text
 
@@ -43,7 +55,7 @@ def plan_lines(plan: MemberPlan) -> list[str]:
     """Give the table of what a plan changes."""
     words = {"add": ("ajouté", "added"), "change": ("changé", "changed"), "keep": ("inchangé", "unchanged"),
              "remove": ("retiré", "removed")}
-    rows = [(one.login, say(*words[one.action]), rights_text(one.rights), moment(one.until) if one.until else "")
+    rows = [(one.login, say(*words[one.action]), rights_text(one.rights), last_moment(one.until))
             for one in plan.changes]
     return table((say("compte", "login"), "action", say("droits", "rights"), say("jusqu'au", "until")), rows)
 
@@ -88,7 +100,7 @@ def list_(box: Box, config: ConfigFolder = DEFAULT_CONFIG, as_json: AsJson = Fal
     now = SystemClock().now()
     found = administer(config, lambda admin: admin.shared.team(box))
     rows = [(one.login, say("titulaire", "owner") if one.own else rights_text(one.rights),
-             moment(one.since) if one.since else "", moment(one.until) if one.until else "",
+             moment(one.since) if one.since else "", last_moment(one.until),
              say(*_STATES[one.state(now)]), one.granted_by) for one in found]
     emit(as_json, {"ok": True, "mailbox": box.lower(), "members": [_member(one, one.state(now)) for one in found]},
          *table((say("compte", "login"), say("droits", "rights"), say("du", "from"), say("au", "until"), say("état", "state"),
@@ -144,7 +156,7 @@ def alias_list(box: Annotated[str, typer.Argument(metavar="[BOX]", help="D'une b
     emit(as_json, {"ok": True, "aliases": [{"alias": one.address, "mailbox": one.box, "created_at": instant(one.created_at),
                                             "until": instant(one.until)} for one in found]},
          *table(("alias", say("boîte", "mailbox"), say("jusqu'au", "until")),
-                [(one.address, one.box, moment(one.until) if one.until else "") for one in found]))
+                [(one.address, one.box, last_moment(one.until)) for one in found]))
 
 
 @alias.command("remove")

@@ -93,9 +93,14 @@ class Hl7Application(Section):
     sending_facility: str = Field(default="", max_length=180, description="MSH-4 de ses messages ; vide : tous")
     networks: tuple[str, ...] = Field(default=(), description="Réseaux d'où elle se connecte (CIDR)")
     certificates: tuple[str, ...] = Field(default=(), description="Empreintes SHA-256 de ses certificats clients, en hexadécimal")
+    subjects: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Noms (DN) de ses certificats clients ; survivent à leur renouvellement")
     connect: Hostport | Literal[""] = Field(default="", description="Où lui donner des messages (hôte:port) ; vide : nulle part")
     connect_tls: bool = Field(default=False, description="TLS vers l'application")
     connect_authorities: Path | None = Field(default=None, description="Autorités (PEM) de l'application, si connect_tls")
+    connect_name: str = Field(default="", max_length=253, description="Nom attendu dans son certificat ; vide : celui de connect")
+    connect_certificate: Path | None = Field(default=None, description="Certificat client (PEM) à lui montrer, s'il faut")
+    connect_key: Path | None = Field(default=None, description="Clé (PEM) de connect_certificate")
     deliver: bool = Field(default=False, description="Donner en MDM les documents reçus dans la boîte")
     charset: Literal["UNICODE UTF-8", "8859/15"] = Field(default="UNICODE UTF-8", description="MSH-18 de ce qui lui est donné")
     structure_name: str = Field(default="", max_length=200, description="Structure des documents PDF : nom")
@@ -120,8 +125,12 @@ class Hl7Application(Section):
 
     @model_validator(mode="after")
     def _known_by(self) -> Self:
-        if not self.networks and not self.certificates:
-            raise ValueError("donnez networks ou certificates : la passerelle n'est jamais ouverte à tous")
+        if not self.networks and not self.certificates and not self.subjects:
+            raise ValueError("donnez networks, certificates ou subjects : la passerelle n'est jamais ouverte à tous")
+        if (self.connect_certificate is None) != (self.connect_key is None):
+            raise ValueError("connect_certificate et connect_key vont ensemble")
+        if not self.connect_tls and (self.connect_authorities or self.connect_name or self.connect_certificate):
+            raise ValueError("connect_authorities, connect_name, connect_certificate demandent connect_tls")
         if self.deliver and not self.connect:
             raise ValueError("deliver demande connect")
         return self
@@ -173,8 +182,10 @@ class Hl7Section(Section):
         delivering = [one.mailbox.lower() for one in self.applications if one.deliver]
         if len(set(delivering)) != len(delivering):
             raise ValueError("une boîte n'est donnée qu'à une application (deliver)")
-        if any(one.certificates for one in self.applications) and not (self.tls and self.client_authorities):
-            raise ValueError("certificates demande tls et client_authorities")
+        if any(one.certificates or one.subjects for one in self.applications) and not (self.tls and self.client_authorities):
+            raise ValueError("certificates et subjects demandent tls et client_authorities")
+        if self.client_authorities and not self.tls:
+            raise ValueError("client_authorities demande tls")
         if self.enabled and not self.applications:
             raise ValueError("aucune application")
         return self

@@ -35,6 +35,8 @@ class LifeSection(Section):
         default=7, ge=1, le=90, description="Saut d'horloge au-delà duquel rien de grave n'est fait sans accord humain")
     max_share_percent: int = Field(
         default=25, ge=1, le=100, description="Part des boîtes qu'un passage peut toucher sans accord humain")
+    max_always: int = Field(
+        default=50, ge=0, le=10_000, description="Boîtes qu'un passage peut toujours toucher, même si leur part est plus grande")
     quota_steps: tuple[int, ...] = Field(
         default=(80, 90, 95), max_length=10, description="Remplissages, en pour cent, auxquels le titulaire est averti")
     quota_seconds: float = Field(default=600, ge=10, le=86_400, description="Période de la surveillance des quotas")

@@ -13,21 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mssante.documents.cda import read_header
+from mssante.documents.mailfiles import CDA_TYPES, ZIP, Reading, mail_files
 from mssante.documents.pdf_twin import pdf_twin
 from mssante.documents.subject import companion_name
 from mssante.documents.twin_header import read_twin
 from mssante.documents.twin_html import html_page
 from mssante.documents.xdm import XdmArchive, unpack
 from mssante.errors import InputFault
-from mssante.protocol.mime.scan import Part, scan
-from mssante.protocol.mime.sections import decode_part
 
 MAX_TWINS = 10
-MAX_FILES = 20
-MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_OUT = 60 * 1024 * 1024  # octets of all pages and PDFs
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_CDA_TYPES = frozenset({"text/xml", "application/xml", "application/xslt+xml"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +86,9 @@ def _twin(raw: bytes, *, pdf: bool) -> MailTwin:
 
 
 def documents_of(message: bytes) -> Iterator[bytes | None]:
-    """Give the CDA documents of a message in order, None for a file that cannot be read; at most `MAX_FILES` files are opened."""
+    """Give the CDA documents of a message in order, None for a file that cannot be read; at most 20 files are opened."""
     for raw in _files(message):
-        if not raw.startswith(_ZIP):
+        if not raw.startswith(ZIP):
             if b"ClinicalDocument" in raw:
                 yield raw
             continue
@@ -102,14 +97,14 @@ def documents_of(message: bytes) -> Iterator[bytes | None]:
             yield None
             continue
         for document in archive.documents:
-            if document.entry.mime_type in _CDA_TYPES:
+            if document.entry.mime_type in CDA_TYPES:
                 yield document.content
 
 
 def archives_of(message: bytes) -> Iterator[XdmArchive | None]:
     """Give the archives of a message in order, None for one that cannot be read."""
     for raw in _files(message):
-        if raw.startswith(_ZIP):
+        if raw.startswith(ZIP):
             yield _opened(raw)
 
 
@@ -121,16 +116,7 @@ def _opened(raw: bytes) -> XdmArchive | None:
 
 
 def _files(message: bytes) -> Iterator[bytes]:
-    """Give the decoded files of a message that begin as an archive or an XML document, at most `MAX_FILES`."""
-    left = MAX_FILES
-    pending: list[Part] = [scan(message)]
-    while pending and left > 0:
-        part = pending.pop()
-        pending.extend(reversed(part.children))
-        if part.children or part.message is not None:  # an attached message has twins of its own where it was delivered
-            continue
-        body, encoding = message[part.body_start:part.body_end], part.headers.get(b"content-transfer-encoding") or b""
-        begin = (decode_part(body[:400], encoding, limit=400) or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
-        if begin.startswith((*_ZIP, b"<?xml", b"<ClinicalDocument")):
-            left -= 1
-            yield (decode_part(body, encoding, limit=MAX_FILE_BYTES) or b"").lstrip()
+    """Give the decoded files of a message that begin as an archive or an XML document, at most `mailfiles.MAX_FILES`; an attached
+    message has twins of its own where it was delivered."""
+    for file in mail_files(message, Reading()).files:
+        yield file.octets().lstrip()

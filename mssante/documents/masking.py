@@ -4,28 +4,26 @@
 - The guard reads what documents say of themselves: the confidentiality codes of XDM metadata and of the CDA. A document masked to
   professionals leaves toward citizens only; one invisible to the patient leaves toward professionals only.
 - Pure and bounded like the archive reader: seconds of work for the largest archive, called in an executor. What cannot be read
-  says nothing here (the pre-flight judges it); what comes out holds the patient's identity: compare it, never log it.
+  says nothing, and is told: a masking may stand in it (`Departing.hidden`). What comes out holds the patient's identity: compare
+  it, never log it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mssante.documents.cda import CdaHeader, read_header
 from mssante.documents.ins import INS_OIDS
+from mssante.documents.mailfiles import CDA_TYPES, Kind, MailFile, Reading, mail_files
 from mssante.documents.xdm import XdmDocument, unpack
 from mssante.errors import InputFault
 from mssante.lang import say
-from mssante.protocol.mime.scan import Part, scan
-from mssante.protocol.mime.sections import decode_part
 
 MASKED, INVISIBLE, REPRESENTATIVES = "MASQUE_PS", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"
 CODES = frozenset({MASKED, INVISIBLE, REPRESENTATIVES})
-MAX_FILES = 20  # archives and documents of one message that are looked at
-MAX_FILE_BYTES = 64 * 1024 * 1024
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_XML_TYPES = frozenset({"text/xml", "application/xml", "application/xslt+xml"})
+_READING = Reading(embedded=True, signed=True)
+_ARCHIVE, _NAMES, _ROOT = "IHE_XDM.ZIP", (b"IHE_XDM", b"METADATA.XML"), b"ClinicalDocument"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +100,54 @@ def reach(codes: Iterable[str]) -> Reach:
 @dataclass(frozen=True, slots=True)
 class Departing:
     """What a message carries. masking: codes of each document that has some; matricules: of its patients, upper-case; documents:
-    how many were read; unreadable: files that could not be."""
+    how many were read; unreadable: files that could not be; hidden: those among them that are structured documents by their look,
+    so that a masking may stand in them unread."""
 
     masking: tuple[frozenset[str], ...] = ()
     matricules: frozenset[str] = frozenset()
     documents: int = 0
     unreadable: int = 0
+    hidden: int = 0
 
 
 def departing(message: bytes) -> Departing:
     """Read what the documents attached to a whole message say of their masking and their patients; never raises."""
     masking: list[frozenset[str]] = []
     matricules: set[str] = set()
-    documents = unreadable = 0
-    for raw in _files(message):
-        try:
-            found = [_of_entry(one) for one in unpack(raw).documents] if raw.startswith(_ZIP) else [_of_header(read_header(raw))]
-        except InputFault:
+    found = mail_files(message, _READING)
+    documents, unreadable, hidden = 0, 0, len(found.remarks)
+    for file in found.files:
+        raw = file.content()
+        said, whole = _of_file(file, raw) if raw else ([], raw is not None)
+        if not whole:
             unreadable += 1
-            continue
-        for codes, patients in found:
+            hidden += raw is None or _looks_structured(file, raw)
+        for codes, patients in said:
             documents += 1
             matricules |= patients
             if codes:
                 masking.append(codes)
-    return Departing(tuple(masking), frozenset(matricules), documents, unreadable)
+    return Departing(tuple(masking), frozenset(matricules), documents, unreadable, hidden)
+
+
+def _of_file(file: MailFile, raw: bytes) -> tuple[list[tuple[frozenset[str], set[str]]], bool]:
+    """Give what the documents of a file say, and whether all of it could be read."""
+    try:
+        if file.kind is not Kind.ARCHIVE:
+            return [_of_header(read_header(raw))], True
+        archive = unpack(raw)
+    except InputFault:
+        return [], False
+    return [_of_entry(one) for one in archive.documents], not any(subset.problem for subset in archive.subsets)
+
+
+def _looks_structured(file: MailFile, raw: bytes) -> bool:
+    """Tell if a file that cannot be read is a structured document, by its name or the names inside: those of an archive stand
+    there in clear, even when it is encrypted or cut (APPNOTE §4.4.17). An office document or a plain ZIP is none."""
+    if file.kind is not Kind.ARCHIVE:
+        return _ROOT in raw
+    upper = raw.upper()
+    return file.name.upper() == _ARCHIVE or any(name in upper for name in _NAMES)
 
 
 def departing_documents(raws: Sequence[bytes], masking: Sequence[str]) -> Departing:
@@ -147,7 +168,7 @@ def _of_entry(document: XdmDocument) -> tuple[frozenset[str], set[str]]:
     codes = CODES.intersection(one.code for one in document.entry.confidentiality)
     patients = {matricule for value in (document.entry.patient_id, document.entry.source_patient_id)
                 if (matricule := _matricule(value))}
-    if document.content is not None and document.entry.mime_type in _XML_TYPES:
+    if document.content is not None and document.entry.mime_type in CDA_TYPES:
         try:
             more, inside = _of_header(read_header(document.content))
         except InputFault:
@@ -161,24 +182,3 @@ def _matricule(value: str) -> str:
     parts = value.split("^")
     authority = parts[3].split("&") if len(parts) > 3 else []
     return parts[0].upper() if len(authority) > 1 and authority[1] in INS_OIDS else ""
-
-
-def _files(message: bytes) -> Iterator[bytes]:
-    """Give the archives and the XML documents of a message, as they begin, whatever their names (spec F8.1)."""
-    left = MAX_FILES
-    pending: list[Part] = [scan(message)]
-    while pending and left > 0:
-        part = pending.pop()
-        pending.extend(reversed(part.children))
-        if part.message is not None:
-            pending.append(part.message)
-        if part.children or part.message is not None:
-            continue
-        body, encoding = message[part.body_start:part.body_end], part.headers.get(b"content-transfer-encoding") or b""
-        begin = (decode_part(body[:400], encoding, limit=400) or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not begin.startswith((*_ZIP, b"<?xml", b"<ClinicalDocument")):
-            continue
-        raw = decode_part(body, encoding, limit=MAX_FILE_BYTES)
-        if raw:
-            left -= 1
-            yield raw

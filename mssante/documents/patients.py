@@ -14,15 +14,11 @@ from dataclasses import dataclass
 
 from mssante.documents.cda import read_header
 from mssante.documents.ins import INS_OIDS, InsIdentity
+from mssante.documents.mailfiles import CDA_TYPES, Kind, Reading, mail_files
 from mssante.documents.xdm import XdmArchive, XdmDocument, unpack
 from mssante.errors import InputFault
-from mssante.protocol.mime.scan import Part, scan
-from mssante.protocol.mime.sections import decode_part
 
-MAX_ARCHIVES = 20
-MAX_ARCHIVE_BYTES = 64 * 1024 * 1024
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_CDA = ("text/xml", "application/xml", "application/xslt+xml")
+_READING = Reading(frozenset({Kind.ARCHIVE}), embedded=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +41,10 @@ def patients_of(message: bytes) -> PatientsOf:
     """Give the patients of the documents attached to a whole message, at most 20 archives."""
     found: dict[str, InsIdentity] = {}
     anonymous, unreadable, archives = 0, [], 0
-    for raw in _archives(message):
+    for file in mail_files(message, _READING).files:
         archives += 1
         try:
-            archive = unpack(raw)
+            archive = unpack(file.octets())
         except InputFault as fault:
             unreadable.append(fault.rule)
             continue
@@ -69,31 +65,6 @@ def cx_identity(value: str) -> InsIdentity | None:
     return InsIdentity(parts[0], oid) if parts[0] and oid in INS_OIDS else None
 
 
-def _archives(message: bytes) -> Iterator[bytes]:
-    left = MAX_ARCHIVES
-    for part in _leaves(scan(message)):
-        body = message[part.body_start:part.body_end]
-        encoding = part.headers.get(b"content-transfer-encoding") or b""
-        begin = decode_part(body[:64], encoding, limit=64)
-        if begin is None or not begin.lstrip().startswith(_ZIP):
-            continue
-        raw = decode_part(body, encoding, limit=MAX_ARCHIVE_BYTES)
-        if raw is not None and left > 0:
-            left -= 1
-            yield raw
-
-
-def _leaves(root: Part) -> Iterator[Part]:
-    pending = [root]
-    while pending:
-        part = pending.pop()
-        pending.extend(reversed(part.children))
-        if part.message is not None:
-            pending.append(part.message)
-        elif not part.children:
-            yield part
-
-
 def _identities(archive: XdmArchive) -> Iterator[InsIdentity | None]:
     """Give the patient of each document: that of the CDA when it has one that can be read, else that of its entry."""
     for document in archive.documents:
@@ -105,7 +76,7 @@ def _identities(archive: XdmArchive) -> Iterator[InsIdentity | None]:
 
 
 def _inside(document: XdmDocument) -> InsIdentity | None:
-    if document.content is None or document.entry.mime_type not in _CDA:
+    if document.content is None or document.entry.mime_type not in CDA_TYPES:
         return None
     try:
         return read_header(document.content).patient.ins

@@ -2,6 +2,7 @@
 
 - `examine_message` looks at a whole mail: its IHE_XDM archives (spec §8.1, §8.6), the CDA inside, the header lines and the
   subject that go with them (spec §7.1, ECO.2.1.3); `examine_file` at one file: a CDA, an archive, a mail.
+- A CDA attached alone, and what an opaque signature holds (not encrypted), are judged alike.
 - For each CDA: its header and identifiers, its metadata, the schema, the schematrons. An archive that is no XDM, a plain
   letter, a message that its author encrypted: nothing is said.
 - `computed`: the X-MSS lines that the message lacks, made from its documents; never a change of what the author wrote.
@@ -19,7 +20,7 @@ from lxml import etree
 from mssante.documents.cda import CdaHeader, clinical_document, read_header
 from mssante.documents.faults import DocumentFault
 from mssante.documents.findings import Finding, Severity
-from mssante.documents.messagetext import file_name
+from mssante.documents.mailfiles import CDA_TYPES, ZIP, FileRemark, Kind, MailFile, Reading, files_of
 from mssante.documents.metadata import cda_document, document_findings
 from mssante.documents.preflight_words import remedy_for
 from mssante.documents.remarks import MAX_REMARKS, Remark, Source, one_line, plain_rule
@@ -32,12 +33,11 @@ from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.protocol.mime.headers import decode_words
 from mssante.protocol.mime.scan import Part, scan
-from mssante.protocol.mime.sections import decode_part
 
-MAX_FILES = 20  # archives of one message
+MAX_FILES = 20  # archives and documents of one message
 MAX_ARCHIVE = 100 * 1024 * 1024
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_CDA_TYPES = ("text/xml", "application/xml", "application/xslt+xml")
+_READING = Reading(frozenset({Kind.ARCHIVE, Kind.XML, Kind.OTHER}), signed=True, most=1000, largest=MAX_ARCHIVE)
+_NAME, _ROOT = "IHE_XDM.ZIP", b"ClinicalDocument"
 _SEEN_TYPES = 20
 
 
@@ -115,7 +115,7 @@ def examine_file(name: str, raw: bytes, rules: Rules) -> Preflight:
     cannot be used."""
     begin = raw[:400].removeprefix(b"\xef\xbb\xbf").lstrip()
     tally = _Tally(rules, [], [])
-    if raw.startswith(_ZIP):
+    if raw.startswith(ZIP):
         _archive(tally, name, raw, named=True)
     elif begin.startswith(b"<"):
         _cda(tally, name, raw)
@@ -128,14 +128,13 @@ def examine_message(raw: bytes, rules: Rules) -> Preflight:
     """Judge a whole mail. Never raises for what is in it; DocumentFault when the rules cannot be used."""
     root = scan(raw)
     tally = _Tally(rules, [], [])
-    pdf = False
-    for part, name in _files(root):
-        body = raw[part.body_start:part.body_end]
-        encoding = part.headers.get(b"content-transfer-encoding") or b""
-        begin = decode_part(body[:400], encoding, limit=400) or b""
-        pdf = pdf or begin.lstrip().startswith(b"%PDF-")
-        if begin.startswith(_ZIP) or name.upper() == "IHE_XDM.ZIP":
-            _archive(tally, name, decode_part(body, encoding, limit=MAX_ARCHIVE) or b"", named=name.upper() == "IHE_XDM.ZIP")
+    found = files_of(root, raw, _READING)
+    pdf = any(one.named and one.begin.startswith(b"%PDF-") for one in found.files)
+    judged = [one for one in found.files if one.kind is not Kind.OTHER or one.name.upper() == _NAME]
+    for file in judged[:MAX_FILES]:
+        _file(tally, file)
+    unread = dict.fromkeys([*found.remarks, *([FileRemark.MANY] if len(judged) > MAX_FILES else ())])
+    tally.add(_unread(one) for one in unread)
     subject = decode_words(root.headers.get(b"subject") or b"", 10_000)
     if tally.archives:
         tally.add(_mail_remarks(subject, pdf=pdf))
@@ -155,17 +154,26 @@ def _answers(root: Part) -> bool:
         (b"application", b"x-pkcs7-mime"))
 
 
-def _files(root: Part) -> Iterable[tuple[Part, str]]:
-    """Give the leaves of a message with their file names, at most 20 of them archives or files; embedded messages are not looked
+def _file(tally: _Tally, file: MailFile) -> None:
+    """Look at an archive, or at an XML file that is a CDA; any other XML is nobody's business. Embedded messages are not looked
     into: they are somebody else's."""
-    pending, left = [root], MAX_FILES
-    while pending and left > 0:
-        part = pending.pop()
-        pending.extend(reversed(part.children))
-        name = "" if part.children or part.message is not None else file_name(part)
-        if name or (part.media.type == b"application" and not part.children):
-            left -= 1
-            yield part, name
+    named = file.name.upper() == _NAME
+    if file.kind is Kind.XML and not named:
+        raw = file.octets()
+        if _ROOT in raw:
+            _cda(tally, file.name, raw.lstrip())
+        return
+    _archive(tally, file.name, file.octets(), named=named)
+
+
+def _unread(remark: FileRemark) -> Remark:
+    """What could not be looked at: an error, so that nothing passes `block` unread."""
+    text = {
+        FileRemark.MANY: say(f"plus de {MAX_FILES} documents", f"more than {MAX_FILES} documents"),
+        FileRemark.SIGNED: say("le contenu signé ne se lit pas", "the signed content cannot be read"),
+        FileRemark.DEEP: say("trop de signatures l'une dans l'autre", "too many signatures inside one another"),
+    }[remark]
+    return Remark(Source.MAIL, remark.value, "", 0, text, remedy_for(remark.value))
 
 
 def _archive(tally: _Tally, name: str, raw: bytes, *, named: bool) -> None:
@@ -196,7 +204,7 @@ def _contents(tally: _Tally, archive: XdmArchive) -> None:
         if document.path is None or document.content is None or document.path in seen:
             continue
         seen.add(document.path)
-        if document.entry.mime_type.lower() in _CDA_TYPES:
+        if document.entry.mime_type.lower() in CDA_TYPES:
             _cda(tally, document.path, document.content, document)
             tally.add(_finding(Source.XDM, one) for one in entry_findings(document))
         elif document.entry.mime_type.lower() == "application/pdf" and b"%PDF-" not in document.content[:1024]:

@@ -112,8 +112,9 @@ body{margin:0;background:var(--fond);color:var(--texte);font:1rem/1.5 system-ui,
 header,main,footer{max-width:46rem;margin:0 auto;padding:0 1rem}
 header{padding-top:1rem}
 .operator{margin:0;font-weight:600}
-nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1rem;padding:0;margin:.5rem 0}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;align-items:center;gap:.25rem 1rem;padding:0;margin:.5rem 0}
 nav form{display:inline}
+h1,h2,td{overflow-wrap:anywhere}
 h1{font-size:1.6rem;margin:1rem 0}
 h2{font-size:1.2rem;margin:0 0 .5rem}
 section{background:var(--carte);border:1px solid var(--trait);border-radius:.5rem;padding:1rem;margin:0 0 1rem}
@@ -134,7 +135,9 @@ button.danger{background:transparent;color:var(--danger);border-color:var(--dang
 .skip:focus{left:1rem;top:.5rem;background:var(--carte);padding:.5rem}
 .notice{padding:.75rem 1rem;border-radius:.375rem;background:var(--bien);border-left:.25rem solid var(--accent)}
 .notice.bad{background:var(--mal);border-left-color:var(--danger)}
-.scroll{overflow-x:auto}
+section>:first-child{margin-top:0}
+section>:last-child{margin-bottom:0}
+.scroll{overflow-x:auto;margin:0 0 1rem}
 table{border-collapse:collapse;width:100%}
 caption{text-align:left;color:var(--faible);padding-bottom:.25rem}
 th,td{text-align:left;padding:.4rem .6rem .4rem 0;border-top:1px solid var(--trait);vertical-align:top}

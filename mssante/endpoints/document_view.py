@@ -21,6 +21,7 @@ from mssante.endpoints.account_html import Piece, notice, table, tag
 from mssante.endpoints.account_site import HEADERS, Shown, Site, Stop, told
 from mssante.errors import MssFault
 from mssante.lang import say
+from mssante.model.mailbox_rules import EFFECTS
 from mssante.model.message import StoredMessage
 from mssante.protocol.mime.addresses import HeaderAddress, parse_addresses
 from mssante.protocol.mime.dates import parse_date
@@ -79,6 +80,8 @@ class DocumentView:
         stores, mailbox_id = self._parts.stores, _mailbox(visit)
 
         def read(tx: Tx) -> list[StoredMessage]:
+            if not _readable(stores, tx, mailbox_id):
+                return []
             found = [one.message_id for one in stores.twins.documents(tx, mailbox_id, LISTED)]
             contents = {one.id: one for one in stores.messages.contents(tx, found, with_body=True)}
             return [contents[one] for one in found if one in contents]
@@ -147,7 +150,8 @@ class DocumentView:
         number, stores, mailbox_id = int(request.match_info["message"]), self._parts.stores, _mailbox(visit)
 
         def read(tx: Tx) -> list[StoredMessage]:
-            mine = any(one.message_id == number for one in stores.twins.documents(tx, mailbox_id, LISTED))
+            mine = _readable(stores, tx, mailbox_id) and any(
+                one.message_id == number for one in stores.twins.documents(tx, mailbox_id, LISTED))
             return stores.messages.contents(tx, [number], with_body=True) if mine else []
 
         found = await stores.database.read(read)
@@ -182,6 +186,11 @@ def _mailbox(visit: Visit) -> int:
     if not visit.account.mailbox_ids:
         raise web.HTTPNotFound
     return visit.account.mailbox_ids[0]
+
+
+def _readable(stores: Stores, tx: Tx, mailbox_id: int) -> bool:
+    """Tell if the holder may read now: a mailbox that is suspended or closed is read by no door (docs/mailboxes.md)."""
+    return any(EFFECTS[box.state].read for box in stores.accounts.mailboxes_by_id(tx, [mailbox_id]))
 
 
 def _one(request: web.Request, made: MailTwins) -> MailTwin:

@@ -31,6 +31,9 @@ class AccountUse:
     connections: int = 0
 
 
+READ_OCTETS = 64 * 1024
+
+
 class ImapEndpoint:
     """Factory and register of IMAP connections."""
 
@@ -42,6 +45,7 @@ class ImapEndpoint:
         self._accounts: dict[str, AccountUse] = {}
         self.settings = services.settings
         self.tls = tls
+        self.reading = memoryview(bytearray(READ_OCTETS))  # where the loop reads for every connection, one after the other
         self._connections: set[ImapConnection] = set()
         self._by_address: Counter[str] = Counter()
         self._empty = asyncio.Event()

@@ -93,7 +93,15 @@ class ImapConnection(PushSide):
         self._write(self._core.greeting(f"{self._settings.hostname} ready"))
         self._flush()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give the loop where to read: one place for all connections, as `buffer_updated` takes it before the next read."""
+        return self._endpoint.reading
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what the loop has read."""
+        self.data_received(self._endpoint.reading[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Take octets and do what they ask."""
         if self._closed:
             return
@@ -161,6 +169,8 @@ class ImapConnection(PushSide):
         self._pumping = True
         left = EVENTS_A_TURN
         try:
+            if self._core.hungry and not self._busy and not self._closed:  # it said so before: ask it with what came
+                self._feed()
             while not self._busy and not self._closed and self._drained is None and not self._slowed:
                 if left == 0:
                     self._loop.call_soon(self._pump)

@@ -21,6 +21,7 @@ import structlog
 from mssante.endpoints.imap_output import PacedConnection
 from mssante.endpoints.login_offer import LoginOffer as LoginOffer
 from mssante.endpoints.tls_context import count_session, handshake_reason, send_alert, spare_descriptor
+from mssante.errors import OperatorFault
 from mssante.observability.metrics import LIMITS
 from mssante.protocol.imap import encode
 from mssante.protocol.imap.session import ImapSession
@@ -29,7 +30,7 @@ from mssante.protocol.sasl import base as sasl
 from mssante.protocol.sasl.mechanisms import begin as begin_exchange
 from mssante.protocol.sasl.mechanisms import offered
 from mssante.services.imap.session import Session
-from mssante.services.sasl import Accepted, Caller, Refused, Step, TryLater, follow
+from mssante.services.sasl import Accepted, Caller, Refused, Step, TryLater, cannot_check, follow
 from mssante.services.throttle import Bucket
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ class LoginSide(PacedConnection):
                 return
             self._exchange = None
             await self._conclude(tag, step)
+        except OperatorFault as fault:
+            self._exchange = None
+            await self._conclude(tag, cannot_check(fault, caller))
         except Exception as fault:  # the border: a failing store must not look like a wrong password
             self._exchange = None
             self._refuse(tag, "AUTHENTICATE", fault)
@@ -161,6 +165,8 @@ class LoginSide(PacedConnection):
             await self._conclude(tag, Accepted(account) if account is not None else Refused())
         except TryLater:
             await self._conclude(tag, Refused("UNAVAILABLE"))
+        except OperatorFault as fault:  # a failing store must not look like a wrong password
+            await self._conclude(tag, cannot_check(fault, Caller(self._session.peer, "imap")))
         except Exception as fault:  # the border: a failing store must not look like a wrong password
             self._refuse(tag, "LOGIN", fault)
 
@@ -169,6 +175,9 @@ class LoginSide(PacedConnection):
     async def _conclude(self, tag: bytes, step: Step) -> None:
         """Let the user in, or tell that the login is refused; too many failures end the connection."""
         match step:
+            case Refused(code, True):  # RFC 5530 §3: not the client's failure, so neither delay nor count
+                self._write(encode.tagged(tag, Completion(Condition.NO, "the login cannot be checked now, try again later",
+                                                          code.encode("ascii"))))
             case Accepted():
                 await self._let_in(tag, step)
             case sasl.Failure(text):

@@ -17,7 +17,7 @@ from mssante.protocol.imap.deflate import Deflater, Inflater
 FLUSH_OCTETS = 64 * 1024
 
 
-class PacedConnection(asyncio.Protocol):
+class PacedConnection(asyncio.BufferedProtocol):
     """Buffered output with back-pressure."""
 
     def __init__(self, stall_seconds: float) -> None:

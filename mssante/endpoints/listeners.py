@@ -30,6 +30,14 @@ class Expiring(Protocol):
         ...
 
 
+class Listening(Protocol):
+    """What accepts the connections of a door: a server of the event loop, or one of ours."""
+
+    def close(self) -> None:
+        """Stop accepting."""
+        ...
+
+
 class Door:
     """One listening address: its sessions, its limits. Sessions register themselves."""
 
@@ -40,7 +48,7 @@ class Door:
         self._per_address = per_address
         self._sessions: set[Any] = set()
         self._addresses: Counter[str] = Counter()
-        self._server: asyncio.Server | None = None
+        self._server: Listening | None = None
 
     def opened(self, session: Expiring, address: str) -> bool:
         """Register a session; False when the door is full, in all or for that address."""
@@ -62,9 +70,13 @@ class Door:
         """Sessions open now."""
         return len(self._sessions)
 
-    async def listen(self, address: str, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None) -> None:
+    async def listen(self, address: str, factory: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None) -> None:
         """Open the door at `host:port`; `tls` for TLS from the first octet. Raises OSError."""
         self._server = await listen_on(address, factory, tls)
+
+    def adopt(self, server: Listening) -> None:
+        """Take a server that listens already: it is closed with the door."""
+        self._server = server
 
     def sweep(self) -> None:
         """Close sessions past their deadline; tell the gauge (here and not at each session: it costs 20 µs)."""

@@ -20,6 +20,7 @@ import structlog
 from mssante.endpoints.listeners import Door
 from mssante.endpoints.login_offer import LoginOffer
 from mssante.model.mailbox import Mailbox
+from mssante.model.mailbox_rules import EFFECTS
 from mssante.protocol.sasl import base as sasl
 from mssante.protocol.sasl.mechanisms import begin, offered
 from mssante.protocol.sieve.arguments import CAPABILITIES
@@ -284,6 +285,9 @@ class ManageConnection(asyncio.Protocol):
             self._extend()
             self._write(answer("OK", "logged in"))
             return
+        if isinstance(told, Refused) and told.ours:  # RFC 5804 §1.3: neither login nor secret was judged
+            self._write(answer("NO", "the login cannot be checked now, try again later", "TRYLATER"))
+            return
         self._failures += 1
         self._write(answer("NO", "login refused"))
         if self._failures >= self._settings.failures:
@@ -293,7 +297,7 @@ class ManageConnection(asyncio.Protocol):
     async def _mailbox(self, ids: tuple[int, ...]) -> Mailbox | None:
         stores = self._owner.stores
         found = await stores.database.read(lambda tx: stores.accounts.mailboxes_by_id(tx, list(ids))) if ids else []
-        return found[0] if found else None
+        return found[0] if found and EFFECTS[found[0].state].read else None  # who may not read sets no filters either
 
     async def _unauthenticate(self, arguments: tuple[Argument, ...]) -> None:
         """RFC 5804 §2.14.1."""

@@ -2,6 +2,7 @@
 
 - A connection is taken only from a network or with a certificate of some application (`services.hl7values.Application.admits`);
   any other is closed without a word, and told in the log.
+- With TLS, the handshake is followed by endpoints.mllp_tls, which tells why one failed.
 - One message at a time: the next is read when the answer of the last has been given, so that order is kept and memory bounded.
 - All connections together keep at most `memory_bytes` of messages under way; beyond, the connection that asks for more is
   closed: its message was not acknowledged, so it comes again. A frame must be whole within `frame_seconds`.
@@ -21,11 +22,15 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 import structlog
+from cryptography import x509
 
 from mssante.endpoints.listeners import Door
+from mssante.endpoints.mllp_tls import Handshake, TlsListener
+from mssante.errors import InputFault
 from mssante.protocol.hl7v2.faults import Hl7Busy, Hl7Code, Hl7Fault
 from mssante.protocol.hl7v2.mllp import Frame, FrameEvent, Framer, Oversized, frame
 from mssante.services.hl7values import Caller
+from mssante.trust.names import dn_from_x509
 
 log = structlog.get_logger("mllp")
 MAX_NOISE = 65_536  # octets outside frames
@@ -50,7 +55,7 @@ class Taker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MllpSettings:
-    """message_bytes: of one message; memory_bytes: of all that are under way; tls: the door speaks TLS."""
+    """message_bytes: of one message; memory_bytes: of all that are under way."""
 
     message_bytes: int
     memory_bytes: int
@@ -71,12 +76,20 @@ class MllpServer:
         """Make the protocol object of a new connection."""
         return MllpConnection(self)
 
+    async def open(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+        """Open the door at `host:port`. tls: every connection begins with its handshake. Raises OSError."""
+        if tls is None:
+            await self.door.listen(address, self, None)
+        else:
+            await TlsListener(self.door, tls, lambda handshake: MllpConnection(self, handshake)).open(address)
+
 
 class MllpConnection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, owner: MllpServer) -> None:
+    def __init__(self, owner: MllpServer, handshake: Handshake | None = None) -> None:
         self._owner = owner
+        self._handshake = handshake
         self._framer = Framer(owner.settings.message_bytes)
         self._transport: asyncio.Transport | None = None
         self._caller: Caller | None = None
@@ -90,7 +103,9 @@ class MllpConnection(asyncio.Protocol):
         self.deadline = time.monotonic() + owner.settings.idle_seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """An application came."""
+        """An application came, secured if the door has TLS."""
+        if self._handshake is not None:
+            self._handshake.leave()  # the session takes its place
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         peer = transport.get_extra_info("peername") or ("", 0)
         self._address = str(peer[0])
@@ -213,6 +228,9 @@ def caller_of(address: str, session: ssl.SSLObject | None) -> Caller | None:
     """Give who connected, None when the address cannot be read."""
     der = session.getpeercert(binary_form=True) if session is not None else None
     try:
-        return Caller.of(address, hashlib.sha256(der).hexdigest() if der else "")
-    except ValueError:
+        if not der:
+            return Caller.of(address)
+        subject = dn_from_x509(x509.load_der_x509_certificate(der).subject)
+        return Caller.of(address, hashlib.sha256(der).hexdigest(), subject.pairs)
+    except (ValueError, InputFault):
         return None

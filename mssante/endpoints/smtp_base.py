@@ -43,6 +43,7 @@ log = structlog.get_logger("smtp")
 
 COMMAND_LINE = 2048  # RFC 5321 §4.5.3.1.4 asks 512; MAIL and RCPT parameters of RFC 3461 ask up to 1,036 more
 AUTH_LINE = 12288  # RFC 4954 §4
+READ_PLACE = 64 * 1024
 READ_AHEAD = 256 * 1024  # octets kept while a command is being decided; reading pauses above
 SWALLOW_FACTOR = 4  # a content that goes on beyond this many times the size limit closes the session
 
@@ -93,6 +94,41 @@ class Receiving:
     transaction: MailTransaction
 
 
+class Intake(asyncio.BufferedProtocol):
+    """What the event loop sees of a session: it reads into one place that all sessions of a door share.
+
+    Without a place given, the loop makes 256 KiB for each read of TLS and cuts it down to what came. aiosmtpd's class cannot be
+    such a protocol itself. What was read is taken out before the next read, of whichever session.
+    """
+
+    __slots__ = ("_session", "_view")
+
+    def __init__(self, session: SmtpLoop, view: memoryview) -> None:
+        self._session = session
+        self._view = view
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A connection, or the same one inside TLS."""
+        self._session.connection_made(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give where to read."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand over what was read."""
+        self._session.data_received(bytes(self._view[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        """The peer will say no more."""
+        return self._session.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self._session.intake = None  # each held the other
+        self._session.connection_lost(error)
+
+
 class SmtpLoop(SMTP):
     """One connection of a door; `policy` decides, `settings` bound. The verbs are in `smtp_verbs`."""
 
@@ -109,7 +145,13 @@ class SmtpLoop(SMTP):
         self.registry = registry
         self.greeting = f"220 {settings.hostname} ESMTP mssante\r\n".encode("ascii")
         self.verbs = {name: getattr(type(self), f"smtp_{name}") for name in self._smtp_methods}
+        self._place = memoryview(bytearray(READ_PLACE))
         self._begin()
+
+    def accept(self) -> Intake:
+        """Give the protocol of a new connection."""
+        session = self.spawn()
+        return session.intake or Intake(session, self._place)
 
     def spawn(self) -> Self:
         """Give a fresh session like this model.
@@ -123,6 +165,7 @@ class SmtpLoop(SMTP):
         return session
 
     def _begin(self) -> None:
+        self.intake: Intake | None = Intake(self, self._place)
         self.state = SmtpSessionState("")
         self.deadline = time.monotonic() + self.settings.command_seconds
         self.wire: asyncio.Transport | None = None

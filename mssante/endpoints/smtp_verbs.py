@@ -94,14 +94,15 @@ class HardenedSmtp(SmtpLoop):
         self._wait_for(self._upgrade(), lambda _: None)
 
     async def _upgrade(self) -> None:
-        if self.wire is None:
+        intake = self.intake
+        if self.wire is None or intake is None:
             return
         if self._buffer:  # a second read in the same turn of the loop: still clear text (RFC 3207 §4.2)
             self._close()
             return
         spare = spare_descriptor(self.wire)  # the loop closes its own before the alert is sent
         try:
-            transport = await self.loop.start_tls(self.wire, self, self.settings.tls, server_side=True,
+            transport = await self.loop.start_tls(self.wire, intake, self.settings.tls, server_side=True,
                                                   ssl_handshake_timeout=self.settings.handshake_seconds)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as exc:
             self.policy.handshake_failed(self.state.peer, handshake_reason(exc))

@@ -42,6 +42,9 @@ from mssante.lab.igc import (
 from mssante.lab.manifest import FILE_NAME, Lab, account_document
 from mssante.lab.plan import (
     DOORS,
+    HL7_NAMES,
+    HOSPITAL_OF,
+    HOSPITAL_OFFSET,
     HOST,
     LIST_PATH,
     LIST_SIGNER_CN,
@@ -58,7 +61,7 @@ from mssante.lang import say
 from mssante.model.mailbox import MailboxType
 
 MARKER = ".mssante-lab"
-FOLDERS = ("igc", "peers", "infra", "log", "run", *(plan.name for plan in OPERATORS))
+FOLDERS = ("igc", "peers", "infra", "log", "run", "hospital", *(plan.name for plan in OPERATORS))
 SIGNER_STRUCTURE = "3" + fictitious_siret(20)
 SERVER_STRUCTURE = "3" + fictitious_siret(21)
 Progress = Callable[[str], None]
@@ -66,13 +69,15 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BuildOrder:
-    """What a lab is asked to be. storage: database URL or empty for SQLite; workers: processes per operator."""
+    """What a lab is asked to be. storage: database URL or empty for SQLite; workers: processes per operator; hospital: with the
+    little hospital beside alpha."""
 
     folder: Path
     base_port: int
     extra: ExtraAccounts = field(default_factory=ExtraAccounts)
     storage: str = ""
     workers: int = 1
+    hospital: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,10 @@ def _operator_document(plan: OperatorPlan, base: int, accounts: tuple[Account, .
     doors["web"] = f"https://{doors['web']}"
     doors["ldaps"] = f"ldaps://{doors['ldaps']}"
     doors["metrics"] = f"http://{doors['metrics']}/metrics"
-    return {"name": plan.name, "domain": plan.domain, "config": f"{plan.name}/operator_config", "pid": None, **doors,
+    hl7: dict[str, Any] = {}
+    if plan.hl7_mailbox:
+        hl7 = {"mllp": f"{HOST}:{plan.mllp_port(base)}", "hl7": {**HL7_NAMES, "mailbox": plan.hl7_mailbox}}
+    return {"name": plan.name, "domain": plan.domain, "config": f"{plan.name}/operator_config", "pid": None, **doors, **hl7,
             "host": plan.host, "certificate": f"{plan.name}/certs/mta.pem", "key": f"{plan.name}/certs/mta.key",
             "accounts": [account_document(one) for one in accounts],
             "admin": {"login": "admin", "password": new_password()}}
@@ -285,7 +293,7 @@ def build(order: BuildOrder, now: datetime, progress: Progress) -> Lab:
     identities = make_identities(order.base_port, now.replace(microsecond=0))
     anchors = write_igc(folder / "igc", identities)
     write_peers(folder / "peers", identities)
-    settings = LabSettings(order.base_port, SIGNER_STRUCTURE, order.storage)
+    settings = LabSettings(order.base_port, SIGNER_STRUCTURE, order.storage, order.hospital)
     for plan in OPERATORS:
         write_operator(folder, plan, identities=identities, anchors=anchors)
         write_config(folder / plan.name / "operator_config", plan, settings)
@@ -298,6 +306,10 @@ def build(order: BuildOrder, now: datetime, progress: Progress) -> Lab:
         "operators": [_operator_document(plan, order.base_port, accounts[plan.name]) for plan in OPERATORS],
         "peers": {peer.name: _peer_document(peer, order.base_port) for peer in PEERS},
     }
+    if order.hospital:
+        (folder / "hospital").mkdir(exist_ok=True)
+        document["hospital"] = {"operator": HOSPITAL_OF, "folder": "hospital", "pid": None,
+                                "mllp": f"{HOST}:{order.base_port + HOSPITAL_OFFSET}"}
     lab = Lab(folder, document)
     lab.save()
     return lab

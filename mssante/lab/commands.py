@@ -78,6 +78,8 @@ def up(
                                          help="Processus par opérateur (processes per operator)")] = 1,
     detach: Annotated[bool, typer.Option("--detach", help="Rend la main une fois prêt (return once ready)")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Reconstruit tout (build anew)")] = False,
+    hospital: Annotated[bool, typer.Option("--hospital", help="Avec un petit hôpital : DIR/hospital/{in,out,sent,refused}, HL7v2 "
+                                                              "(with a little hospital)")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Construit et démarre le laboratoire. (Builds and starts the lab.)"""
@@ -86,7 +88,7 @@ def up(
         tell = _progress(as_json)
         rows = read_accounts_file(accounts_file) if accounts_file else {}
         order = BuildOrder(folder, DEFAULT_BASE_PORT if base_port is None else base_port,
-                           ExtraAccounts(accounts, rows), storage, workers)
+                           ExtraAccounts(accounts, rows), storage, workers, hospital)
         lab = prepare(order, fresh=fresh, base_port=base_port, now=SystemClock().now, progress=tell)
         supervisor = Supervisor(lab, tell)
         supervisor.start_all()

@@ -16,6 +16,9 @@ from mssante.lab.igc import ORGANISATIONS_NAME
 from mssante.lab.plan import (
     CITIZEN_DOMAIN,
     DOORS,
+    HL7_NAMES,
+    HOSPITAL_OF,
+    HOSPITAL_OFFSET,
     HOST,
     LIST_PATH,
     LIST_SIGNER_CN,
@@ -27,6 +30,7 @@ from mssante.lab.plan import (
     psc_issuer,
 )
 from mssante.lang import say
+from mssante.model.mailbox import MailboxType
 
 CITIZEN_MAX_BYTES = 25_000_000  # F2.16, F9.7
 CITIZEN_TAKEN_BYTES = 40_000_000
@@ -37,11 +41,13 @@ Section = dict[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class LabSettings:
-    """What the command line decides for every operator. storage: URL, `{operator}` in it becomes the operator's name."""
+    """What the command line decides for every operator. storage: URL, `{operator}` in it becomes the operator's name; hospital:
+    the little hospital runs beside alpha, which gives it what its application's mailbox receives."""
 
     base_port: int
     signer_structure: str
     storage: str = ""
+    hospital: bool = False
 
 
 def _toml_value(value: Value) -> str:
@@ -88,6 +94,21 @@ def _routes(plan: OperatorPlan, base: int) -> dict[str, str]:
     return routes
 
 
+def hl7_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Section]:
+    """Give the MLLP door of an operator and its one application; they stand last in the file, so that a test may replace them."""
+    if not plan.hl7_mailbox:
+        return {}
+    base = settings.base_port
+    structure = next(account.holder_id for account in plan.accounts if account.type is MailboxType.APP)
+    one: Section = {"name": "dpi", "mailbox": plan.hl7_mailbox, "sending_application": HL7_NAMES["sending_application"],
+                    "networks": ["127.0.0.0/8"], "structure_name": plan.title, "structure_number": structure}
+    if settings.hospital and plan.name == HOSPITAL_OF:
+        one |= {"connect": f"{HOST}:{base + HOSPITAL_OFFSET}", "deliver": True}
+    return {"hl7": {"enabled": True, "listen": f"{HOST}:{plan.mllp_port(base)}", "application": HL7_NAMES["application"],
+                    "facility": HL7_NAMES["facility"], "processing": ["P", "T", "D"], "poll_seconds": 1, "retry_seconds": 1,
+                    "retry_most_seconds": 5}, "[[hl7.applications]]": one}
+
+
 def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Section]:
     """Give `operator.toml` of one operator as tables."""
     base = settings.base_port
@@ -132,6 +153,7 @@ def operator_sections(plan: OperatorPlan, settings: LabSettings) -> dict[str, Se
         "citizen": {"role": "operator" if plan.domain == CITIZEN_DOMAIN else "bridge"},
         # the professionals have keys: what is encrypted for them is opened; what they send stays as it is, until told otherwise
         "smime": {"enabled": True, "incoming": "open", "issuers": [ORGANISATIONS_NAME], "keys_folder": "../certs"},
+        **hl7_sections(plan, settings),
     }
 
 

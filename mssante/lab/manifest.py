@@ -126,19 +126,19 @@ class Lab:
         raise InputFault(say(f"lab.json n'a pas d'opérateur {name}", f"lab.json has no operator {name}"), rule="LAB-MANIFEST")
 
     def set_pid(self, part: str, pid: int | None) -> None:
-        """Change the process id of `infra` or of an operator, in memory; `save` writes it."""
+        """Change the process id of `infra`, of `hospital` or of an operator, in memory; `save` writes it."""
         for entry in self.document["operators"]:
             if entry["name"] == part:
                 entry["pid"] = pid
-        if part == "infra":
-            self.document["infra"]["pid"] = pid
+        if part in ("infra", "hospital"):
+            self.document[part]["pid"] = pid
 
 
 def _operator(entry: dict[str, Any]) -> OperatorEntry:
     accounts = tuple(
         Account(one["address"], MailboxType(one["type"]), **{name: str(one[name]) for name in _OPTIONAL if name in one})
         for one in entry["accounts"])
-    doors = {door: _bare(entry[door]) for door in DOORS}
+    doors = {door: _bare(entry[door]) for door in (*DOORS, *(("mllp",) if "mllp" in entry else ()))}
     pid = entry.get("pid")
     return OperatorEntry(entry["name"], entry["domain"], Path(entry["config"]), int(pid) if pid else None, doors,
                          accounts)

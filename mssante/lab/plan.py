@@ -23,6 +23,11 @@ PSC_REALM = "/auth/realms/esante-wallet"  # of the real one (spec §6.2)
 PSC_ADMITTED = ("lab-lps", "lab-webmail")  # clients of the provider whose tokens the operators take
 DOORS = ("smtp", "submission", "submissions", "imap", "imaps", "console", "metrics", "web", "managesieve", "ldaps")
 
+MLLP_OFFSET = 130  # of alpha, then beta: outside the blocks of ten, which are full
+HOSPITAL_OFFSET = 140  # where the little hospital is given messages (`lab up --hospital`)
+HOSPITAL_OF = "alpha"  # whose application it is
+HL7_NAMES = {"application": "MSSANTE", "facility": "MSSANTE", "sending_application": "DPI", "sending_facility": "HOPITAL LAB"}
+
 LIST_SIGNER_CN = "Liste Blanche LAB"
 LIST_PATH = "/listeblanchemssante.xml"
 
@@ -89,6 +94,15 @@ class OperatorPlan:
     def port(self, base: int, door: str) -> int:
         """Give the port of one of `DOORS`."""
         return base + self.offset + DOORS.index(door)
+
+    @property
+    def hl7_mailbox(self) -> str:
+        """The mailbox of its HL7 application; empty for an operator without one (it then has no MLLP door)."""
+        return next((f"{one.local_part}@{self.domain}" for one in self.accounts if one.type is MailboxType.APP), "")
+
+    def mllp_port(self, base: int) -> int:
+        """Give the port of its MLLP door."""
+        return base + MLLP_OFFSET + self.rank - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +190,7 @@ def all_ports(base: int) -> dict[str, int]:
     ports = {f"infra.{name}": port for name, port in infra_ports(base).items()}
     for plan in OPERATORS:
         ports.update({f"{plan.name}.{door}": plan.port(base, door) for door in DOORS})
+        if plan.hl7_mailbox:
+            ports[f"{plan.name}.mllp"] = plan.mllp_port(base)
+    ports["hospital"] = base + HOSPITAL_OFFSET
     return ports

@@ -20,7 +20,17 @@ from mssante.lab.build import MARKER, BuildOrder, Progress, build, check_folder,
 from mssante.lab.desks import fault_file
 from mssante.lab.faults import Fault
 from mssante.lab.manifest import FILE_NAME, Lab
-from mssante.lab.plan import DOORS, HIGHEST_OFFSET, HOST, OPERATORS, all_ports, infra_ports
+from mssante.lab.plan import (
+    DOORS,
+    HIGHEST_OFFSET,
+    HOSPITAL_OF,
+    HOSPITAL_OFFSET,
+    HOST,
+    OPERATORS,
+    all_ports,
+    infra_ports,
+    operator_plan,
+)
 from mssante.lab.processes import Part, accepts, busy_ports, running_pid, start, stop, wait_ready
 from mssante.lang import say
 
@@ -44,21 +54,30 @@ class PartStatus:
         return self.pid is not None and not self.closed
 
 
-def parts_of(folder: Path, base_port: int) -> tuple[Part, ...]:
-    """Give the processes of a lab, in the order in which they start."""
+def parts_of(folder: Path, base_port: int, *, mllp: bool = True, hospital: bool = False) -> tuple[Part, ...]:
+    """Give the processes of a lab, in the order in which they start. mllp: operators with an application have that door (labs
+    built before it had not); hospital: the little hospital runs too."""
     folder = folder.resolve()
     infra_doors = {name: (HOST, port) for name, port in infra_ports(base_port).items()}
     parts = [Part("infra", ("mssante.lab.infra", str(folder)), f"mssante.lab.infra {folder} ", folder, infra_doors)]
     for plan in OPERATORS:
         config = folder / plan.name / "operator_config"
         doors = {door: (HOST, plan.port(base_port, door)) for door in DOORS}
+        if mllp and plan.hl7_mailbox:
+            doors["mllp"] = (HOST, plan.mllp_port(base_port))
         parts.append(Part(plan.name, ("mssante", "serve", str(config)), f"serve {config} ", folder, doors))
+    if hospital:
+        files, listen = folder / "hospital", base_port + HOSPITAL_OFFSET
+        send = operator_plan(HOSPITAL_OF).mllp_port(base_port)
+        words = ("mssante.lab.hospital", str(files), "--listen", f"{HOST}:{listen}", "--send", f"{HOST}:{send}")
+        parts.append(Part("hospital", words, f"mssante.lab.hospital {files} ", folder, {"mllp": (HOST, listen)}))
     return tuple(parts)
 
 
 def lab_parts(lab: Lab) -> tuple[Part, ...]:
     """Give the processes of an existing lab."""
-    return parts_of(lab.folder, lab.base_port)
+    return parts_of(lab.folder, lab.base_port, mllp=any("mllp" in one.doors for one in lab.operators),
+                    hospital="hospital" in lab.document)
 
 
 def check_ports(base_port: int) -> None:
@@ -175,7 +194,7 @@ def prepare(order: BuildOrder, *, fresh: bool, base_port: int | None, now: Calla
     """Give the lab to start: the one in the folder as it is, or a new one (missing, unfinished, or `fresh`).
 
     base_port: the one asked for explicitly, or None. Raises InputFault (`LAB-RUNNING`, `LAB-BASE-PORT`, `LAB-PORTS`,
-    `LAB-FOLDER`, `LAB-WORKERS`).
+    `LAB-FOLDER`, `LAB-WORKERS`, `LAB-HOPITAL`).
     """
     folder = order.folder.resolve()
     if order.workers != 1:
@@ -198,6 +217,10 @@ def prepare(order: BuildOrder, *, fresh: bool, base_port: int | None, now: Calla
                 raise InputFault(say(f"ce laboratoire est construit sur la base {existing.base_port}",
                                      f"this lab is built on base {existing.base_port}"), rule="LAB-BASE-PORT",
                                  remedy=say("ajoutez --fresh pour le reconstruire", "add --fresh to build it anew"))
+            if order.hospital and "hospital" not in existing.document:
+                raise InputFault(say("ce laboratoire est construit sans hôpital", "this lab is built without a hospital"),
+                                 rule="LAB-HOPITAL", remedy=say("ajoutez --fresh pour le reconstruire",
+                                                                      "add --fresh to build it anew"))
             check_ports(existing.base_port)
             return existing
     check_ports(order.base_port)

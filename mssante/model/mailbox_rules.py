@@ -81,8 +81,8 @@ def check_people(type_: MailboxType) -> None:
     """Refuse a human login for an APP mailbox. Raises InputFault `BAL-APP-HUMAIN`."""
     if not RULES[type_].people:
         raise InputFault(say("une boîte APP n'est ouverte par aucune personne", "no person opens an APP mailbox"),
-                         rule="BAL-APP-HUMAIN", remedy=say("utilisez le certificat du logiciel : mssante account identity",
-                                                           "use the certificate of the program"))
+                         rule="BAL-APP-HUMAIN", remedy=say("utilisez le certificat du logiciel : mssante identity link",
+                                                           "use the certificate of the program: mssante identity link"))
 
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -140,6 +140,10 @@ MOVES = {
 def check_move(mailbox: Mailbox, to: MailboxState) -> None:
     """Refuse a move that the life cycle has not. Raises InputFault `BAL-TRANSITION`."""
     if to not in MOVES[mailbox.state]:
+        if to is mailbox.state:
+            raise InputFault(say(f"{mailbox.address} est déjà dans cet état : {to.value}",
+                                 f"{mailbox.address} is in this state already: {to.value}"),
+                             rule="BAL-TRANSITION", remedy="mssante mailbox show")
         allowed = ", ".join(sorted(state.value for state in MOVES[mailbox.state])) or say("aucun état", "no state")
         raise InputFault(say(f"{mailbox.address} : de {mailbox.state.value} à {to.value}, impossible",
                              f"{mailbox.address}: from {mailbox.state.value} to {to.value} is not possible"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntFlag
+from typing import NamedTuple
 
 from mssante.model.address import MailAddress
 
@@ -95,8 +96,7 @@ class FolderRow:
     saved_at: int = 0  # when it came into this folder, seconds since 1970 (RFC 8514); 0: before that was kept
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(NamedTuple):  # a tuple: ten thousand of them are made for one FETCH
     """Content columns of a message row; body is inline octets or the key of a blob."""
 
     id: int

@@ -35,6 +35,7 @@ TLS_NO_ARGUMENT = _reply(501, "5.5.4", "STARTTLS ne prend pas de parametre", "SM
 NEED_AUTH = _reply(530, "5.7.0", "Authentification requise pour deposer un message", "AUTH-REQUISE")
 AUTH_FAILED = _reply(535, "5.7.8", "Identifiant ou mot de passe refuse", "AUTH-REFUSEE")
 AUTH_LATER = _reply(454, "4.7.0", "Trop d'essais, reessayez plus tard", "AUTH-PLUS-TARD")  # RFC 4954 par. 6
+AUTH_NOT_CHECKED = _reply(454, "4.7.0", "Connexion impossible a verifier, reessayez plus tard", "AUTH-INDISPONIBLE")  # the same
 AUTH_MECHANISM = _reply(504, "5.5.4", "Mecanisme non propose ; utilisez PLAIN ou LOGIN", "AUTH-MECANISME")
 AUTH_CANCELLED = _reply(501, "5.7.0", "Authentification abandonnee", "AUTH-ABANDON")
 AUTH_TWICE = _reply(503, "5.5.1", "Deja authentifie", "AUTH-DEJA")
@@ -187,7 +188,7 @@ def departure_forbidden(rule: str) -> Refuse:
     """Refuse a message whose documents may not leave toward its recipients (spec §8.4, F9.11)."""
     why = {"MASQUAGE-PS": "un document est masque aux professionnels : envoyez-le au seul patient",
            "MASQUAGE-PATIENT": "un document est invisible au patient : retirez sa boite des destinataires",
-           "MASQUAGE-ILLISIBLE": "un document est trop lourd a lire, son masquage n'est pas connu : allegez-le",
+           "MASQUAGE-ILLISIBLE": "un document ne peut pas etre lu, son masquage n'est pas connu : refaites-le",
            "OPPOSITION-PATIENT": "le patient s'est oppose a cet envoi : respectez son choix"}.get(
                rule, "les masquages du document ne vont pas ensemble : corrigez-les")
     text = f"Le message n'est pas parti, {why}, ou donnez un motif (X-MSSANTE-Derogation)"

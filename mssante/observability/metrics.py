@@ -44,7 +44,29 @@ CITIZEN_MESSAGES = Counter("mssante_citizen_messages", "Messages to and from cit
 PREFLIGHT = Counter("mssante_preflight", "Structured messages checked before departure, by verdict", ["result"],
                     registry=REGISTRY)
 PREFLIGHT_NIL = Counter("mssante_preflight_nil", "Structured messages by presence of X-MSS-NIL", ["state"], registry=REGISTRY)
+HOSPITAL_IN = Counter("mssante_hospital_messages_in", "HL7 messages of applications (their name in the configuration), by answer",
+                      ["application", "result", "code"], registry=REGISTRY)
+HOSPITAL_OUT = Counter("mssante_hospital_messages_out", "HL7 messages given to applications, by kind and answer",
+                       ["application", "kind", "result", "code"], registry=REGISTRY)
+HOSPITAL_REPAIRS = Counter("mssante_hospital_repairs", "Entries put on the repair list", ["application"], registry=REGISTRY)
+HOSPITAL_REPAIRS_OPEN = Gauge("mssante_hospital_repairs_open", "Entries of the repair list that wait", ["application"],
+                              registry=REGISTRY)
+HOSPITAL_WAITING = Gauge("mssante_hospital_outbox_messages", "HL7 messages that wait for an application", ["application"],
+                         registry=REGISTRY)
+HOSPITAL_OLDEST = Gauge("mssante_hospital_outbox_oldest_seconds", "Age of the oldest one, 0 without any", ["application"],
+                        registry=REGISTRY)
+HANDED = Counter("mssante_handover_requests", "Documents that programs handed in, by way in and result", ["source", "result"],
+                 registry=REGISTRY)
+FOLDER_PAIRS = Counter("mssante_folder_pairs", "Pairs of files of watched folders, by what became of them", ["result"],
+                       registry=REGISTRY)
+WEBHOOK_POSTS = Counter("mssante_webhook_posts", "Events told to webhooks, by result", ["result"], registry=REGISTRY)
+WEBHOOK_WAITING = Gauge("mssante_webhook_events_waiting", "Events that webhooks did not hear yet", registry=REGISTRY)
+WEBHOOK_OLDEST = Gauge("mssante_webhook_oldest_seconds", "Age of the oldest one, 0 without any", registry=REGISTRY)
 TWINS = Counter("mssante_twins", "Readable twins of messages by result", ["result"], registry=REGISTRY)
+LIFE_STEPS = Counter("mssante_life_steps", "Steps of the life of mailboxes that were done", ["kind"], registry=REGISTRY)
+LIFE_WITHHELD = Gauge("mssante_life_withheld", "1 while delays of mailboxes wait for a human", ["cause"], registry=REGISTRY)
+LIFE_WAITING = Gauge("mssante_life_waiting_mailboxes", "Mailboxes whose suspension, closing or erasing waits for a human",
+                     registry=REGISTRY)
 EXPIRY = Gauge("mssante_expiry_seconds", "Seconds before the next end of its kind", ["what"], registry=REGISTRY)
 CERTIFICATE_DAYS = Gauge("mssante_certificate_days_left", "Days before our certificate expires", registry=REGISTRY)
 

@@ -241,8 +241,8 @@ class Accounts:
         account = self._accept(dossier.account, caller)
         if isinstance(found, str):
             return account
-        first = (grant.mailbox_id,) if grant.mailbox_id else ()
-        return Accepted(replace(account, mailbox_ids=tuple(dict.fromkeys((*first, *account.mailbox_ids)))), grant.seconds)
+        own = account.mailbox_ids[:1] == (grant.mailbox_id,)
+        return Accepted(replace(account, opened=0 if own else grant.mailbox_id), grant.seconds)
 
     def forget(self, login: str) -> None:
         """Something of this login changed here: nothing remembered of it is used any more."""

@@ -91,7 +91,9 @@ class Admin:
         try:
             return await self.stores.database.write(unit)
         except ValueError as exc:
-            raise InputFault(say(f"existe déjà : {exc}", f"exists already: {exc}"), rule="BAL-EXISTE") from exc
+            name = str(exc).removesuffix(" exists")
+            raise InputFault(say(f"existe déjà : {name}", f"exists already: {name}"), rule="BAL-EXISTE",
+                             remedy=f"mssante mailbox show {name}") from exc
 
     async def _hashes(self, passwords: Sequence[str]) -> dict[str, Secrets]:
         distinct = list(dict.fromkeys(passwords))
@@ -117,7 +119,9 @@ class Admin:
         try:
             return await self.stores.database.write(unit)
         except ValueError as exc:
-            raise InputFault(say(f"existe déjà : {exc}", f"exists already: {exc}"), rule="COMPTE-EXISTE") from exc
+            name = str(exc).removesuffix(" exists")
+            raise InputFault(say(f"existe déjà : {name}", f"exists already: {name}"), rule="COMPTE-EXISTE",
+                             remedy="mssante account list") from exc
 
     def _account_event(self, tx: Tx, login: str, action: str) -> None:
         self.stores.journal.append(tx, [JournalEvent(JournalKind.ACCOUNT_CHANGED, self._clock.now(), "", login.lower(),

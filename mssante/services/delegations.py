@@ -25,6 +25,7 @@ from mssante.lang import say
 from mssante.model.delegation import TEAM, Delegation, NewDelegation, Right, Rights, rights_of, rights_text
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
+from mssante.model.mailbox_rules import check_people
 from mssante.storage.interfaces import Stores, Tx
 
 KEEP_SECONDS = 5.0
@@ -153,12 +154,12 @@ def plan_members(tx: Tx, stores: Stores, mailbox: Mailbox, members: Sequence[Mem
     problems: list[MemberProblem] = []
     for one in members:
         person, before = people.get(one.login), standing.get(one.login)
-        problem = _problem(one, known=person is not None)
+        problem = _problem(one, mailbox, known=person is not None)
+        if before is not None and before.own:
+            continue  # an owner has it all already, and without end
         if problem is not None or person is None:
             problems += [problem] if problem is not None else []
             continue
-        if before is not None and before.own:
-            continue  # an owner has it all already, and without end
         same = before is not None and (before.rights, before.since, before.until) == (one.rights, one.since, one.until)
         action = "keep" if same else "add" if before is None else "change"
         changes.append(MemberChange(action, one.login, person.account_id, one.rights, one.since, one.until, before))
@@ -169,7 +170,11 @@ def plan_members(tx: Tx, stores: Stores, mailbox: Mailbox, members: Sequence[Mem
     return MemberPlan(mailbox, tuple(changes), tuple(problems))
 
 
-def _problem(member: MemberSpec, *, known: bool) -> MemberProblem | None:
+def _problem(member: MemberSpec, mailbox: Mailbox, *, known: bool) -> MemberProblem | None:
+    try:
+        check_people(mailbox.type)
+    except InputFault as fault:
+        return MemberProblem(fault.rule, member.login, fault.public, fault.remedy)
     if not known:
         return MemberProblem("COMPTE-INCONNU", member.login, say(f"compte inconnu : {member.login}",
                                                                  f"unknown login: {member.login}"), "mssante account add")

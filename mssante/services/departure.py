@@ -51,6 +51,12 @@ class Leaving:
         named = any(mark in structure for mark in (b".zip", b'"zip"', b"zip-compressed"))
         return named or "xdm/1.0/ddm" in self.facts.subject.lower()
 
+    @property
+    def may_hold_documents(self) -> bool:
+        """True when the message has an archive, an XML file, or a signature that may hold one (RFC 8551 §3.2). Cheap."""
+        structure = self.facts.bodystructure.lower()
+        return self.has_archive or any(mark in structure for mark in (b'xml"', b"pkcs7-mime", b".p7m"))
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:

@@ -2,7 +2,11 @@
 
 - Everything is done by descriptors of the folder and of its two sub-folders, opened without following links: a link put in their
   place, or in the place of a file, leads nowhere. Only regular files with one name are read, up to a size.
-- A file is written under another name, synced, then renamed: a reader sees the old one or the new one. Never removes a file.
+- A file is written under another name, synced, then renamed: a reader sees the old one or the new one. Never removes a file of
+  others.
+- Moving a pair is two renames. What is to be moved is noted first (`.suivi/*.move`), the request goes before the document, and
+  `finish` ends at the next start what a crash cut: a request never stays alone to meet the next document of that name, which
+  would go to the wrong recipients. A file that was replaced since it was read is not moved: it has not been sent.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ DOCUMENTS = (".pdf", ".xml", ".zip")
 READY = ".ready"
 MAX_FILES = 10_000  # names read of one folder in one round
 MAX_FACTS = 1024 * 1024
+MOVE = ".move"
+OLD_SECONDS = 60.0  # a draft of ours that is older was left by a crash
+_DRAFT = re.compile(r"\.[0-9a-f]{16}\Z")
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,150}\Z")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -91,7 +98,7 @@ def listed(folder: Path) -> list[Seen]:
         stem, extension = os.path.splitext(document)
         facts = names.get(stem + ".json")
         if extension.lower() in DOCUMENTS and facts is not None:
-            stamp = tuple([value for one in (names[document], facts) for value in (one.st_size, one.st_mtime_ns, one.st_ino)])
+            stamp = stamp_of(names[document]) + stamp_of(facts)
             found.append(Seen(stem, document, stamp, stem + READY in names))
     return found
 
@@ -123,24 +130,108 @@ def _not_a_file() -> InputFault:
 def put_away(folder: Path, seen: Seen, putting: Putting) -> str:
     """Write notes into a sub-folder, then move a pair beside them; give its name there.
 
-    Notes first: a crash between is repaired by the next round. Raises StorageFull, OperatorFault.
+    Notes first: a crash between is repaired by the next round, or by `finish`. Raises StorageFull, OperatorFault.
     """
     with _opened(folder, putting.place, FOLLOWED) as (here, there, followed):
         name = seen.name
-        if _exists(there, seen.document) or _exists(there, f"{name}.json"):
+        if _exists(there, seen.document) or _exists(there, f"{name}.json") or _of_another(there, name, putting):
             name = f"{name}-{putting.suffix}"
         if putting.followed:
             _write(followed, putting.followed, json.dumps({"name": name}).encode())
         for ending, content in putting.notes.items():
             _write(there, name + ending, content)
-        extension = os.path.splitext(seen.document)[1]
-        for source, target in ((seen.document, name + extension), (f"{seen.name}.json", f"{name}.json")):
+        move = secrets.token_hex(8) + MOVE
+        _write(followed, move, json.dumps({"place": putting.place, "document": seen.document, "name": name,
+                                           "stamp": seen.stamp}).encode())
+        _move(here, there, seen, name, checked=putting.place == SENT)
+        os.fsync(there)
+        os.unlink(move, dir_fd=followed)
+        return name
+
+
+def finish(folder: Path, now: float) -> int:
+    """End the moves that a crash cut, remove drafts of ours that it left; give how many moves. now: seconds since 1970.
+
+    Raises StorageFull, OperatorFault.
+    """
+    ended = 0
+    with _opened(folder, FOLLOWED, SENT, REFUSED) as (here, followed, sent, refused):
+        for note in [name for name in _names(followed) if name.endswith(MOVE)]:
+            found = _move_of(followed, note)
+            if found is not None:
+                place, seen, name = found
+                _move(here, sent if place == SENT else refused, seen, name, checked=True)
+                ended += 1
             with suppress(FileNotFoundError):
-                os.rename(source, target, src_dir_fd=here, dst_dir_fd=there)
+                os.unlink(note, dir_fd=followed)
+        for place_fd in (followed, sent, refused):
+            for name in [one for one in _names(place_fd) if _DRAFT.match(one)]:
+                with suppress(FileNotFoundError):
+                    if os.stat(name, dir_fd=place_fd, follow_symlinks=False).st_mtime < now - OLD_SECONDS:
+                        os.unlink(name, dir_fd=place_fd)
+    return ended
+
+
+def _names(place: int) -> list[str]:
+    with os.scandir(place) as entries:
+        return sorted([one.name for one in entries])
+
+
+def _move(here: int, there: int, seen: Seen, name: str, *, checked: bool) -> None:
+    """Rename a pair, the request first. checked: leave what is no longer the file that was seen."""
+    extension = os.path.splitext(seen.document)[1]
+    half = len(seen.stamp) // 2
+    for source, target, stamp in ((f"{seen.name}.json", f"{name}.json", seen.stamp[half:]),
+                                  (seen.document, name + extension, seen.stamp[:half])):
+        if checked and _stamp(here, source) != stamp:
+            continue
+        with suppress(FileNotFoundError):
+            os.rename(source, target, src_dir_fd=here, dst_dir_fd=there)
+    if not _exists(here, f"{seen.name}.json"):
         with suppress(FileNotFoundError):
             os.unlink(seen.name + READY, dir_fd=here)
-        os.fsync(there)
-        return name
+
+
+def _stamp(here: int, name: str) -> tuple[int, ...]:
+    try:
+        return stamp_of(os.stat(name, dir_fd=here, follow_symlinks=False))
+    except FileNotFoundError:
+        return ()
+
+
+def stamp_of(facts: os.stat_result) -> tuple[int, ...]:
+    """Give what changes when a file is written or replaced."""
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+
+def _move_of(followed: int, note: str) -> tuple[str, Seen, str] | None:
+    """Read a note of `put_away`; None when it is not one (the folder is shared with programs)."""
+    try:
+        value = json.loads(_content(followed, note))
+        document, name, place = value["document"], value["name"], value["place"]
+        stamp = tuple([int(one) for one in value["stamp"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if place not in (SENT, REFUSED) or len(stamp) != 6 or not all(
+            isinstance(one, str) and 0 < len(one) <= 200 and not set(one) & {"/", "\0"} for one in (document, name)):
+        return None
+    return place, Seen(os.path.splitext(document)[0], document, stamp, False), name
+
+
+def _of_another(there: int, name: str, putting: Putting) -> bool:
+    """True when a receipt of another document has that name: its own files were replaced before they could be moved."""
+    if not putting.followed:
+        return False
+    try:
+        value = json.loads(_content(there, f"{name}.recu.json"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and value.get("id") != putting.followed
+
+
+def _content(place: int, name: str) -> bytes:
+    with open(os.open(name, _READ, dir_fd=place), "rb") as file:
+        return file.read(MAX_FACTS)
 
 
 def write_note(folder: Path, place: str, name: str, content: bytes) -> None:

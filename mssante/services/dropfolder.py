@@ -6,7 +6,7 @@
 - The key is the SHA-256 of both files: a crash at any moment, and the same files dropped again, never send twice.
 - Accepted: both files go to `envoyes/` with `name.recu.json`, written again when the document is relayed, delivered, read or
   failed. Refused: to `refus/` with `name.refus.txt`, in French. What may be tried again stays where it is.
-- No place left: nothing is lost, the pair stays and is taken up again, once.
+- No place left: nothing is lost, the pair stays and is taken up again, once. A move that a crash cut is ended first.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mssante.documents.n1facts import read_facts
 from mssante.documents.xdm import unpack
 from mssante.errors import InputFault, MssFault
 from mssante.lang import say
+from mssante.observability.metrics import FOLDER_PAIRS
 from mssante.services.dropfiles import (
     FOLLOWED,
     MAX_FACTS,
@@ -35,6 +36,7 @@ from mssante.services.dropfiles import (
     SENT,
     Putting,
     Seen,
+    finish,
     listed,
     put_away,
     read,
@@ -81,6 +83,7 @@ class _Round:
     """What was seen of one folder the last time."""
 
     stamps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    begun: bool = False  # what an earlier life left has been ended
 
 
 class DropFolders:
@@ -120,6 +123,11 @@ class DropFolders:
     async def step(self, address: str) -> int:
         """Look at one folder, take what is whole; give how many pairs were accepted or refused. Raises MssFault."""
         folder, before = self._parts.settings.folders[address], self._rounds[address]
+        if not before.begun:
+            ended = await self._run(finish, folder, self._parts.clock.now().timestamp())
+            before.begun = True
+            if ended:
+                log.info("moves_ended", mailbox=address, moves=ended)
         pairs = await self._run(listed, folder)
         whole = [one for one in pairs if one.ready or before.stamps.get(one.document) == one.stamp][:ROUND]
         before.stamps = {one.document: one.stamp for one in pairs}
@@ -138,12 +146,15 @@ class DropFolders:
             got = await self._parts.handover.accept(asked)
         except MssFault as fault:
             if fault.temporary:
+                FOLDER_PAIRS.labels("later").inc()
                 log.warning("document_waits", mailbox=address, rule=fault.rule)
                 return 0
             await self._run(put_away, folder, seen, Putting(REFUSED, {".refus.txt": refusal_text(fault)}, digest[:8]))
+            FOLDER_PAIRS.labels("refused").inc()
             log.info("document_refused", mailbox=address, rule=fault.rule)
             return 1
         await self._accepted(address, folder, seen, (got, digest))
+        FOLDER_PAIRS.labels("taken").inc()
         return 1
 
     async def _accepted(self, address: str, folder: Path, seen: Seen, got: tuple[HandedIn, str]) -> None:

@@ -20,7 +20,6 @@ from datetime import timedelta
 import structlog
 
 from mssante.clock import Clock
-from mssante.errors import MssFault
 from mssante.lang import say
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.message import StoredMessage
@@ -31,6 +30,7 @@ from mssante.protocol.reports.mdn import MdnFacts, parse_mdn
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
 from mssante.services.handevents import RANKS, DocumentEvent, Known, events_of, local_recipients, state_of
+from mssante.services.journal_consumer import Ending, Following, JournalConsumer, traces_of
 from mssante.storage.handover import HandedRecipient, HandedRecord
 from mssante.storage.interfaces import JournalRow, Stores, Tx
 from mssante.storage.webhooks import WebhookEvent
@@ -88,56 +88,31 @@ class _Report:
     domain: str
 
 
-class HandFollower:
+class HandFollower(JournalConsumer[list[HandedRecord]]):
     """The consumer."""
 
     def __init__(self, parts: FollowParts) -> None:
+        super().__init__(Following(parts.stores, parts.clock, CONSUMER, BATCH, IDLE_SECONDS, FORGET_SECONDS))
         self._parts = parts
+        self._told = False  # the batch under way has events
         self.woken = asyncio.Event()  # set when webhooks have something to tell
 
-    async def open(self) -> None:
-        """Begin at the end of the journal when this operator never followed it."""
-        stores, now = self._parts.stores, self._parts.clock.now()
+    def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[HandedRecord]:
+        """Give the documents that a batch is about."""
+        return self._parts.stores.handover.by_trace(tx, [row.trace_id for row in rows if row.trace_id])
 
-        def unit(tx: Tx) -> None:
-            if stores.cursors.get(tx, CONSUMER) is None:
-                stores.cursors.move(tx, CONSUMER, stores.journal.end(tx), now)
-
-        await stores.database.write(unit)
-
-    async def run(self) -> None:
-        """Follow for ever; a fault is told and the same place is tried again."""
-        forget_at = 0.0
-        while True:
-            try:
-                while await self.step():
-                    pass
-                if self._parts.clock.monotonic() >= forget_at:
-                    forget_at = self._parts.clock.monotonic() + FORGET_SECONDS
-                    await self._forget()
-            except MssFault as fault:
-                log.error("journal_not_followed", rule=fault.rule)
-            await asyncio.sleep(IDLE_SECONDS)
-
-    async def step(self) -> bool:
-        """Read one batch; False when there was nothing."""
-        stores = self._parts.stores
-
-        def read(tx: Tx) -> tuple[int, list[JournalRow], list[HandedRecord]]:
-            place = stores.cursors.get(tx, CONSUMER) or 0
-            rows = stores.journal.after(tx, place, BATCH)
-            return place, rows, stores.handover.by_trace(tx, [row.trace_id for row in rows if row.trace_id])
-
-        place, rows, records = await stores.database.read(read)
-        if not rows:
-            return False
-        known = await self._known(rows, records)
+    async def look(self, rows: Sequence[JournalRow], gathered: list[HandedRecord]) -> Ending:
+        """Read reports, make events; what they change is written with the move. Raises MssFault."""
+        known = await self._known(rows, gathered)
         said = await self._said(rows)
         events = [event for row in rows for event in events_of(row, known)]
-        moved = await stores.database.write(lambda tx: self._write(tx, place, rows, (known, said, events)))
-        if moved and events:
+        self._told = bool(events)
+        return lambda tx: self._write(tx, rows, (known, said, events))
+
+    async def moved(self) -> None:
+        """Wake those who tell."""
+        if self._told:
             self.woken.set()
-        return True
 
     async def _known(self, rows: Sequence[JournalRow], records: Sequence[HandedRecord]) -> Known:
         parts = self._parts
@@ -158,7 +133,7 @@ class HandFollower:
     async def _said(self, rows: Sequence[JournalRow]) -> list[_Said]:
         """Read the reports among what arrived."""
         stores = self._parts.stores
-        traces = sorted({row.trace_id for row in rows if row.kind in _ARRIVALS and row.trace_id})
+        traces = traces_of(rows, _ARRIVALS)
         if not traces:
             return []
         reports = await stores.database.read(
@@ -225,12 +200,9 @@ class HandFollower:
 
     # --------------------------------------------------------------------------------------------- writing
 
-    def _write(self, tx: Tx, place: int, rows: Sequence[JournalRow],
-               found: tuple[Known, Sequence[_Said], Sequence[DocumentEvent]]) -> bool:
+    def _write(self, tx: Tx, rows: Sequence[JournalRow], found: tuple[Known, Sequence[_Said], Sequence[DocumentEvent]]) -> None:
         stores, now = self._parts.stores, self._parts.clock.now()
         known, said, events = found
-        if (stores.cursors.get(tx, CONSUMER) or 0) != place:
-            return False  # another process was here first
         stores.handover.set_states(tx, self._states(tx, rows, known))
         stores.journal.append(tx, [JournalEvent(JournalKind.RECEIPT, now, one.trace_id, one.recipient, {
             "to": one.recipient, "state": one.state, "reply": one.words, "report": one.report}) for one in said])
@@ -239,8 +211,6 @@ class HandFollower:
             WebhookEvent(hook.id, event.id, event.kind, event.text(), event.at, now)
             for event in events for hook in hooks if hook.mailbox_id == event.mailbox_id
             and (not hook.kinds or event.kind in hook.kinds)])
-        stores.cursors.move(tx, CONSUMER, rows[-1].sequence, now)
-        return True
 
     def _states(self, tx: Tx, rows: Sequence[JournalRow], known: Known) -> list[HandedRecipient]:
         """Fold the rows into states that go forward."""
@@ -260,7 +230,8 @@ class HandFollower:
             states[name] = changed[name] = HandedRecipient(record.id, row.subject, state, row.at, words)
         return list(changed.values())
 
-    async def _forget(self) -> None:
+    async def forget(self) -> None:
+        """Remove requests and told events that are too old. Raises MssFault."""
         stores, now, settings = self._parts.stores, self._parts.clock.now(), self._parts.settings
 
         def unit(tx: Tx) -> int:

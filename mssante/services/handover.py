@@ -29,13 +29,14 @@ from mssante.documents.letter import StructuredLetter, structured_letter
 from mssante.documents.masking import Departing, departing_documents
 from mssante.documents.metadata import SenderFacts
 from mssante.documents.n1 import n1_document
-from mssante.errors import InputFault, OperatorFault
+from mssante.errors import InputFault, MssFault, OperatorFault
 from mssante.ids import new_trace_id
 from mssante.lang import say
 from mssante.model.address import MailAddress, parse_envelope_address
 from mssante.model.envelope import Recipient
 from mssante.model.mailbox import Mailbox
 from mssante.model.reply import Decision, Refuse
+from mssante.observability.metrics import HANDED
 from mssante.protocol.mime.compose import Attachment, Letter, letter
 from mssante.services.handed import MAX_KEY, MAX_SOURCE
 from mssante.services.handed import Action as Action
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from mssante.services.reception import AcceptContext
 
 log = structlog.get_logger("handover")
+SOURCES = {"token": "api", "folder": "folder", "hl7": "hl7"}  # words of metrics, by the first word of a source
 PIECE = 1024 * 1024
 MAX_TEXT = 100_000  # characters of the text of a message
 MAX_LINE = 1000  # characters of subject, names, reasons
@@ -111,6 +113,16 @@ class HandOver:
 
     async def accept(self, request: HandedDocument) -> HandedIn:
         """Take a request: see `services.handed`. Raises HandOverRefused, MssFault (storage: try again)."""
+        source = SOURCES.get(request.source.partition(" ")[0], "other")
+        try:
+            got = await self._accept(request)
+        except MssFault as fault:
+            HANDED.labels(source, "later" if fault.temporary else "refused").inc()
+            raise
+        HANDED.labels(source, "repeated" if got.repeated else "accepted").inc()
+        return got
+
+    async def _accept(self, request: HandedDocument) -> HandedIn:
         _check_shape(request)
         async with self._turn(request.source, request.key):
             loop = asyncio.get_running_loop()

@@ -24,6 +24,7 @@ from mssante.clock import Clock
 from mssante.errors import MssFault
 from mssante.lang import say
 from mssante.model.journal import JournalEvent, JournalKind
+from mssante.observability.metrics import HOSPITAL_IN
 from mssante.protocol.hl7v2 import cisis, er7
 from mssante.protocol.hl7v2.faults import Hl7Busy, Hl7Code, Hl7Fault, Place
 from mssante.protocol.hl7v2.values import Failure, Order, Receipt, ReceiptKind
@@ -153,6 +154,7 @@ class Gateway:
         if taken.fingerprint != fingerprint:
             raise Hl7Fault(Hl7Code.INTERNAL, say("MSH-10 déjà servi pour un autre contenu", "MSH-10 used for another content"),
                            rule="HL7-DOUBLON", place=Place("MSH", 1, 10), remedy="un MSH-10 nouveau pour un contenu nouveau")
+        HOSPITAL_IN.labels(application.name, "repeated", "").inc()
         log.info("hl7_repeated", application=application.name, control_id=order.control_id)
         return taken.answer
 
@@ -180,6 +182,7 @@ class Gateway:
         await stores.database.write(unit)
         if items:
             self._parts.ring(application.name)
+        HOSPITAL_IN.labels(application.name, "taken", "").inc()
         log.info("hl7_taken", application=application.name, control_id=order.control_id, documents=len(order.documents))
         return answer
 
@@ -219,6 +222,7 @@ class Gateway:
         given = header.text(10)[:cisis.MAX_CONTROL_ID] if header is not None else ""
         control = given if given.isascii() and given.isprintable() else ""
         place = str(fault.place) if isinstance(fault, Hl7Fault) else ""
+        HOSPITAL_IN.labels(application or "?", "later" if code == "AR" else "refused", _code(fault)).inc()
         log.warning("hl7_refused", application=application, control_id=control, answer=code, rule=fault.rule, place=place)
         event = JournalEvent(JournalKind.INTERFACE_REFUSED, now, "", application or "?", {
             "control_id": control, "answer": code, "rule": fault.rule, "place": place})
@@ -260,6 +264,11 @@ def peek(content: bytes) -> er7.Segment | None:
         return er7.parse(line, er7.Limits(), default_charset="iso-8859-15").header
     except Hl7Fault:
         return None
+
+
+def _code(fault: MssFault) -> str:
+    """Give the code of table 0357 that a refusal is told with."""
+    return str(int(fault.code if isinstance(fault, Hl7Fault) else Hl7Code.INTERNAL))
 
 
 def _problem(fault: Hl7Fault) -> Problem:

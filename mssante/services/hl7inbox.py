@@ -13,7 +13,7 @@ Called by topics.hl7.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -26,6 +26,7 @@ from mssante.lang import say
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
 from mssante.model.message import StoredMessage
+from mssante.observability.metrics import HOSPITAL_REPAIRS
 from mssante.protocol.hl7v2.writer import Sending, mdm
 from mssante.services.hl7deliveries import deliveries
 from mssante.services.hl7fold import Report, read_report, receipts
@@ -33,6 +34,7 @@ from mssante.services.hl7gateway import receipt_item
 from mssante.services.hl7mail import Mail, read_mail
 from mssante.services.hl7replies import Replies
 from mssante.services.hl7values import SOURCE, Application, control_id
+from mssante.services.journal_consumer import Following, JournalConsumer, traces_of
 from mssante.storage.handover import HandedRecord
 from mssante.storage.interfaces import JournalRow, Stores, Tx
 from mssante.storage.interfacing import CLOSED, OPEN, RETRIED, TOLD, OutboxItem, RepairItem
@@ -76,65 +78,40 @@ class _Found:
     repair: RepairItem | None = None
 
 
-class Inbox:
+class Inbox(JournalConsumer[list[tuple[Mailbox, int]]]):
     """The consumer."""
 
     def __init__(self, parts: InboxParts) -> None:
+        super().__init__(Following(parts.stores, parts.clock, CONSUMER, BATCH, parts.settings.poll_seconds, FORGET_SECONDS))
         self._parts = parts
         self._by_name = {one.name: one for one in parts.applications if one.gives}
 
     async def open(self) -> None:
-        """Begin at the end of the journal when it was never followed."""
-        stores, now = self._parts.stores, self._parts.clock.now()
+        """Begin at the end of the journal when it was never followed, or when nobody is given anything. Raises MssFault."""
+        await super().open()
+        if not self._by_name:
+            await self.pass_over()
 
-        def unit(tx: Tx) -> None:
-            if stores.cursors.get(tx, CONSUMER) is None:
-                stores.cursors.move(tx, CONSUMER, stores.journal.end(tx), now)
+    async def step(self) -> int:
+        """Read one batch; nothing is read while no application is given anything. Raises MssFault."""
+        return await super().step() if self._by_name else 0
 
-        await stores.database.write(unit)
+    def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[tuple[Mailbox, int]]:
+        """Give what arrived in the mailboxes of applications."""
+        boxes = self._boxes_tx(tx)
+        traces = traces_of(rows, _ARRIVALS)
+        arrived = self._parts.stores.interfacing.arrived(tx, sorted(boxes), traces) if boxes else []
+        return [(boxes[mailbox_id], message_id) for mailbox_id, message_id in arrived]
 
-    async def run(self) -> None:
-        """Follow for ever; a fault is told and the same place is tried again."""
-        forget_at = 0.0
-        while True:
-            try:
-                while await self.step():
-                    pass
-                await self.retry()
-                await self.tell()
-                if self._parts.clock.monotonic() >= forget_at:
-                    forget_at = self._parts.clock.monotonic() + FORGET_SECONDS
-                    await self._forget()
-            except MssFault as fault:
-                log.error("hl7_inbox_failed", rule=fault.rule)
-            except Exception as fault:  # the border: the same place is tried again
-                log.error("hl7_inbox_failed", kind=type(fault).__name__)
-            await asyncio.sleep(self._parts.settings.poll_seconds)
+    async def look(self, rows: Sequence[JournalRow], gathered: list[tuple[Mailbox, int]]) -> None:
+        """Write what a batch gives, oldest message first. Raises MssFault."""
+        for box, message_id in gathered:
+            await self._look(box, message_id)
 
-    async def step(self) -> bool:
-        """Read one batch of the journal; False when there was nothing. Raises MssFault."""
-        stores = self._parts.stores
-
-        def read(tx: Tx) -> tuple[int, list[JournalRow]]:
-            place = stores.cursors.get(tx, CONSUMER) or 0
-            return place, stores.journal.after(tx, place, BATCH)
-
-        place, rows = await stores.database.read(read)
-        if not rows:
-            return False
-        traces = sorted({row.trace_id for row in rows if row.kind in _ARRIVALS and row.trace_id})
-        boxes = await self._boxes()
-        arrived = await stores.database.read(lambda tx: stores.interfacing.arrived(tx, sorted(boxes), traces)) if boxes else []
-        for mailbox_id, message_id in arrived:
-            await self._look(boxes[mailbox_id], message_id)
-        now = self._parts.clock.now()
-
-        def move(tx: Tx) -> None:
-            if (stores.cursors.get(tx, CONSUMER) or 0) == place:
-                stores.cursors.move(tx, CONSUMER, rows[-1].sequence, now)
-
-        await stores.database.write(move)
-        return True
+    async def between(self) -> None:
+        """Do what people asked for in the repair list. Raises MssFault."""
+        await self.retry()
+        await self.tell()
 
     async def retry(self) -> None:
         """Try again what a person asked to. Raises MssFault."""
@@ -159,7 +136,8 @@ class Inbox:
                 continue
             await self._write(application, found, made, item)
 
-    async def _forget(self) -> None:
+    async def forget(self) -> None:
+        """Remove settled rows that are too old. Raises MssFault."""
         stores, before = self._parts.stores, self._parts.clock.now() - self._parts.settings.keep
         await stores.database.write(lambda tx: stores.interfacing.forget(tx, before))
 
@@ -191,9 +169,11 @@ class Inbox:
 
     async def _boxes(self) -> dict[int, Mailbox]:
         """Give the mailboxes of the applications, by id."""
-        stores, addresses = self._parts.stores, sorted({one.mailbox.lower() for one in self._by_name.values()})
+        return await self._parts.stores.database.read(self._boxes_tx)
 
-        found = await stores.database.read(lambda tx: stores.accounts.mailboxes_by_address(tx, addresses)) if addresses else []
+    def _boxes_tx(self, tx: Tx) -> dict[int, Mailbox]:
+        addresses = sorted({one.mailbox.lower() for one in self._by_name.values()})
+        found = self._parts.stores.accounts.mailboxes_by_address(tx, addresses) if addresses else []
         return {one.id: one for one in found}
 
     async def _message(self, message_id: int) -> StoredMessage | None:
@@ -300,6 +280,7 @@ class Inbox:
 
         put = await stores.database.write(unit)
         if found.repair is not None:
+            HOSPITAL_REPAIRS.labels(application.name).inc()
             log.warning("hl7_repair", application=application.name, rule=found.repair.code, trace_id=stored.trace_id)
         if put:
             self._parts.ring(application.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mssante.documents.mailfiles import Kind, Reading, files_of
 from mssante.documents.messagetext import file_name
 from mssante.documents.subject import parse_subject
 from mssante.protocol.mime.addresses import parse_addresses
@@ -21,6 +22,7 @@ from mssante.protocol.mime.sections import decode_part, decode_text
 MAX_TEXT = 64_000  # characters
 MAX_FILE = 100 << 20
 MAX_FILES = 100
+_READING = Reading(frozenset(Kind), most=10_000, largest=MAX_FILE)
 ARCHIVE = "ihe_xdm.zip"
 
 
@@ -68,37 +70,29 @@ def read_mail(prefix: bytes, body: bytes) -> Mail:
     headers = root.headers
     subject = decode_words(headers.get(b"subject") or b"", 1_000)
     said = parse_subject(subject)
-    texts: list[str] = []
-    files: list[MailFile] = []
-    _walk(root, body, texts, files)
+    named = [one for one in files_of(root, body, _READING).files if one.name]
+    files = [MailFile(one.name, one.media_type, one.octets()) for one in named[:MAX_FILES]]
     sender = _address(headers, b"from")
     references = reference_ids(headers.get(b"references"), headers.get(b"in-reply-to")).split()
     return Mail(
         body, body[:root.body_start], message_id(headers.get(b"message-id")), (*references, *_embedded(root)), subject,
-        "\n".join(texts)[:MAX_TEXT], sender, _address(headers, b"reply-to"), _return_path(prefix, sender),
+        _text(root, body)[:MAX_TEXT], sender, _address(headers, b"reply-to"), _return_path(prefix, sender),
         _address(headers, b"disposition-notification-to"), said.structured, said.error_code,
         (headers.get(b"auto-submitted") or b"no").lower().split(b";")[0].strip() != b"no", tuple(files))
 
 
-def _walk(part: Part, body: bytes, texts: list[str], files: list[MailFile]) -> None:
-    pending = [part]
+def _text(root: Part, body: bytes) -> str:
+    """Give the letter: the first plain text that is no file."""
+    pending = [root]
     while pending:
         one = pending.pop()
-        if one.children:
-            pending.extend(reversed(one.children))
-            continue
-        name = file_name(one)
-        if one.message is None and not name and one.media.type == b"text" and one.media.subtype == b"plain" and not texts:
-            texts.append(decode_text(_content(one, body, 4 * MAX_TEXT), parameter(one.media.parameters, b"charset")))
-        elif name and len(files) < MAX_FILES:
-            media = (one.media.type + b"/" + one.media.subtype).decode("ascii", "replace")
-            files.append(MailFile(name, media, _content(one, body, MAX_FILE)))
-
-
-def _content(part: Part, body: bytes, limit: int) -> bytes:
-    data = bytes(body[part.body_start:min(part.body_end, part.body_start + 2 * limit)])
-    decoded = decode_part(data, part.headers.get(b"content-transfer-encoding") or b"", limit=limit)
-    return data[:limit] if decoded is None else decoded
+        pending.extend(reversed(one.children))
+        if (not one.children and one.message is None and (one.media.type, one.media.subtype) == (b"text", b"plain")
+                and not file_name(one)):
+            data = bytes(body[one.body_start:min(one.body_end, one.body_start + 8 * MAX_TEXT)])
+            decoded = decode_part(data, one.headers.get(b"content-transfer-encoding") or b"", limit=4 * MAX_TEXT)
+            return decode_text(data[:4 * MAX_TEXT] if decoded is None else decoded, parameter(one.media.parameters, b"charset"))
+    return ""
 
 
 def _embedded(root: Part) -> list[str]:

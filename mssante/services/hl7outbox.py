@@ -23,8 +23,9 @@ import structlog
 from mssante.clock import Clock
 from mssante.errors import InputFault, MssFault
 from mssante.model.journal import JournalEvent, JournalKind
+from mssante.observability.metrics import HOSPITAL_OUT, HOSPITAL_REPAIRS
 from mssante.protocol.hl7v2 import cisis, er7
-from mssante.protocol.hl7v2.faults import Hl7Fault
+from mssante.protocol.hl7v2.faults import Hl7Code, Hl7Fault
 from mssante.protocol.hl7v2.values import APPLICATION_ERRORS
 from mssante.services.hl7replies import Replies, Reply, Verdict
 from mssante.services.hl7values import Application
@@ -115,7 +116,8 @@ class Outbox:
         try:
             answer = await self._ask(item)
         except (MssFault, Hl7Fault) as fault:
-            return await self._later(item, fault.rule or "HL7-REPONSE")
+            why = f" {fault.detail}"[:200] if fault.rule == "HL7-TLS" else ""  # OpenSSL's words: expired, wrong name…
+            return await self._later(item, (fault.rule or "HL7-REPONSE") + why)
         if answer.code == "AR":
             return await self._later(item, f"AR {answer.condition}".strip())
         await self._settle(item, answer)
@@ -137,6 +139,7 @@ class Outbox:
         when = self._clock.now() + delay
         stores = self._stores
         await stores.database.write(lambda tx: stores.interfacing.attempted(tx, item.sequence, when, reason))
+        HOSPITAL_OUT.labels(self._application.name, item.kind, "later", "").inc()
         log.warning("hl7_waits", application=self._application.name, control_id=item.control_id, kind=item.kind, reason=reason,
                     attempts=item.attempts + 1, trace_id=item.trace_id)
         return min(delay.total_seconds(), settings.poll_seconds)
@@ -162,6 +165,9 @@ class Outbox:
             await self._stores.database.write(unit)
         else:
             await self._replies.send(reply, unit)
+        HOSPITAL_OUT.labels(self._application.name, item.kind, "given" if taken else "refused", _bounded(code)).inc()
+        if not taken:
+            HOSPITAL_REPAIRS.labels(self._application.name).inc()
         log.info("hl7_given" if taken else "hl7_not_taken", application=self._application.name, control_id=item.control_id,
                  kind=item.kind, answer=answer.code, code=code, trace_id=item.trace_id)
 
@@ -185,3 +191,8 @@ class Outbox:
 
     def _repair(self, item: OutboxItem, code: str, detail: str, now: datetime) -> RepairItem:
         return RepairItem(self._application.name, item.mailbox_id, item.message_id, item.trace_id, code, detail, OPEN, now, now)
+
+
+def _bounded(code: str) -> str:
+    """Give a code as a metric may show it: applications may answer anything."""
+    return code if not code or code in APPLICATION_ERRORS or code in {str(int(one)) for one in Hl7Code} else "other"

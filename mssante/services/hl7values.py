@@ -13,12 +13,13 @@ from mssante.documents.n1 import N1Structure
 from mssante.ids import new_trace_id
 from mssante.protocol.hl7v2.er7 import Limits
 from mssante.protocol.hl7v2.values import Correspondents
+from mssante.trust.names import NameKey
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
     """One application. gives: messages may be given to it; deliver: documents of its mailbox are; structure: of its PDF;
-    zone: of its times without offset."""
+    zone: of its times without offset; certificates, subjects: SHA-256 and names of its client certificates, one is enough."""
 
     name: str
     mailbox: str
@@ -31,6 +32,7 @@ class Application:
     deliver: bool = False
     structure: N1Structure | None = None
     zone: tzinfo = UTC
+    subjects: frozenset[NameKey] = frozenset()
 
     @property
     def source(self) -> str:
@@ -39,7 +41,8 @@ class Application:
 
     def admits(self, caller: Caller) -> bool:
         """True when a connection may speak for it: by its certificate where some are named, and from its networks."""
-        if self.certificates and caller.certificate not in self.certificates:
+        pinned = caller.certificate in self.certificates or (caller.subject != () and caller.subject in self.subjects)
+        if (self.certificates or self.subjects) and not pinned:
             return False
         return not self.networks or any(caller.address.version == one.version and caller.address in one for one in self.networks)
 
@@ -49,17 +52,18 @@ SOURCE = "hl7 "
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who connected: address, and SHA-256 of the certificate shown, empty when none was."""
+    """Who connected: address, SHA-256 and normalised name of the certificate shown, empty when none was."""
 
     address: IPv4Address | IPv6Address
     certificate: str = ""
+    subject: NameKey = ()
 
     @classmethod
-    def of(cls, host: str, certificate: str = "") -> Caller:
+    def of(cls, host: str, certificate: str = "", subject: NameKey = ()) -> Caller:
         """Read an address as the socket gives it; a mapped IPv4 address counts as IPv4. Raises ValueError."""
         address = ip_address(host.partition("%")[0])
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return cls(mapped or address, certificate)
+        return cls(mapped or address, certificate, subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ ARRIVALS = 500
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
     """batch_messages, batch_bytes: read and written at once; message_seconds: for the files of one message; pdf: read PDFs;
-    free: octets left where the index is; floor_bytes: below that many the index grows no more, the room is the mail's; rest: gives
-    the seconds to leave to others after a batch that took so many."""
+    free: octets left where the index is; floor_bytes: below that many the index grows no more, the room is the mail's; rest:
+    gives the seconds to leave to others after a batch that took so many."""
 
     batch_messages: int = 200
     batch_bytes: int = 4 * 1024 * 1024

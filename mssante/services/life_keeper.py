@@ -29,9 +29,11 @@ from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState
 from mssante.model.mailbox_rules import GRAVE, INACTIVITY, PURGING, Life, Step, ends_on, next_step, warning_due
 from mssante.model.message import NewMessage, StagedBody
+from mssante.observability.metrics import LIFE_STEPS
 from mssante.protocol.mime.compose import Letter, letter
 from mssante.protocol.mime.imapview import facts
 from mssante.services.life import LifeDesk, UseBook, Why, life_of, move_tx, new_life
+from mssante.services.life_guard import show, withheld_now
 from mssante.storage.interfaces import Acceptance, Filing, QueueEntry, QueueRecipient, Tx
 from mssante.storage.life import Filling
 
@@ -39,7 +41,6 @@ log = structlog.get_logger("life")
 PAGE = 500
 BATCH = 50
 ERASED = 500  # messages of one transaction
-FEW = 50  # grave steps that are never too many
 DAY = timedelta(days=1)
 TICK_SECONDS = 60.0
 HYSTERESIS = 5  # per cent under a step before it is told again
@@ -52,6 +53,7 @@ class KeeperSettings:
 
     max_gap_days: int = 7
     max_share_percent: int = 25
+    max_always: int = 50  # grave steps that are never too many
     quota_steps: tuple[int, ...] = (80, 90, 95)
     quota_seconds: float = 600
     may_write: Callable[[str], bool] = lambda domain: False
@@ -126,7 +128,7 @@ class LifeKeeper:
         if gap > timedelta(days=self._settings.max_gap_days) or gap < -DAY:
             return "clock"
         grave = sum(one.step in GRAVE for one in report.due)
-        most = max(FEW, self._stores.life.count(tx) * self._settings.max_share_percent // 100)
+        most = max(self._settings.max_always, self._stores.life.count(tx) * self._settings.max_share_percent // 100)
         return "share" if grave > most else ""
 
     # ------------------------------------------------------------ run
@@ -150,12 +152,15 @@ class LifeKeeper:
             if one.step is Step.PURGE:
                 await self._purge(one, report)
         await self._stores.database.write(partial(self._close, report, actor))
+        for step, count in report.done.items():
+            LIFE_STEPS.labels(step).inc(count)
+        show(await self._stores.database.read(lambda tx: withheld_now(tx, self._stores)))
         return report
 
     def _close(self, report: LifeReport, actor: str, tx: Tx) -> None:
         """Write the event of a run; one that is withheld is told once, and does not count as a run when the clock is in doubt."""
         payload: dict[str, str | int | float | bool | None] = {f"done_{key}": count for key, count in sorted(report.done.items())}
-        payload |= {"seen": report.seen, "by": actor}
+        payload |= {"seen": report.seen, "by": actor, "withheld": report.withheld}
         events = []
         if report.withheld:
             last = self._stores.journal.recent(tx, kind=JournalKind.LIFE_STOPPED.value, limit=1)
@@ -344,7 +349,8 @@ class LifeKeeper:
             self._quota_due = monotonic + self._settings.quota_seconds
             await self.watch_quotas()
         now = self._desk.clock.now()
-        due = await self._stores.database.read(partial(self._run_due, now))
+        due, found = await self._stores.database.read(lambda tx: (self._run_due(now, tx), withheld_now(tx, self._stores)))
+        show(found)  # each minute: a human may have accepted it in another process
         return await self.run() if due else None
 
     def _run_due(self, now: datetime, tx: Tx) -> bool:

@@ -4,7 +4,8 @@
   empty cell leaves what is there; `-` empties a text. Separator `;` or `,`. UTF-8 with or without a mark; Windows-1252 is
   read, and told.
 - `members`: logins with rights (`lea@x.fr:open,send@2026-12-31`), `aliases`: addresses; several in one cell, separated by
-  spaces or semicolons (in quotes when `;` separates the columns).
+  spaces or semicolons (in quotes when `;` separates the columns). `login`: the login whose own mailbox it is, made when there
+  is none; a file never holds a password.
 - At most 16 MiB, 100,000 lines. A cell that begins like a formula is written behind an apostrophe, and read without it.
 Pure: no clock, no store. Called by `services.mailbox_import` and the command line.
 """
@@ -28,9 +29,10 @@ MAX_OCTETS = 16 * 1024 * 1024
 MAX_LINES = 100_000
 MAX_ALIASES = 50
 MAX_NAME = 200
+MAX_LOGIN = 254
 RULE = "IMPORT-CSV"
 COLUMNS = ("address", "type", "state", "holder", "display_name", "service", "description", "responsible", "structure", "red_list",
-           "rank", "quota", "contact", "members", "aliases")
+           "rank", "quota", "contact", "members", "aliases", "login")
 STATES = (MailboxState.PROVISIONED, MailboxState.PUBLISHED, MailboxState.ACTIVE, MailboxState.SUSPENDED, MailboxState.CLOSED)
 _YES, _NO = ("1", "oui", "yes", "true", "vrai"), ("0", "non", "no", "false", "faux")
 _RISKY = ("=", "+", "-", "@", "\t", "\r")
@@ -58,6 +60,7 @@ class Line:
     quota: int | None
     members: tuple[MemberSpec, ...]
     aliases: tuple[str, ...]
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +136,14 @@ def read_sheet(raw: bytes, hosted: frozenset[str], *, cab: bool) -> Sheet:
                 raise _fault("nombre de cellules différent de la première ligne", "cells do not match the first line",
                              say("ajoutez ou retirez un séparateur", "add or remove a separator"))
             line = _line(row, cells, hosted, cab=cab)
-            for address in (line.address, *line.aliases):
-                if address in seen:
-                    raise InputFault(say(f"{address} est déjà ligne {seen[address]}",
-                                         f"{address} stands on line {seen[address]}"),
+            claims = {one: one for one in (line.address, *line.aliases)}
+            if line.login:
+                claims[f"login {line.login}"] = line.login
+            for claim, word in claims.items():
+                if claim in seen:
+                    raise InputFault(say(f"{word} est déjà ligne {seen[claim]}", f"{word} stands on line {seen[claim]}"),
                                      rule="IMPORT-DOUBLE", remedy=say("gardez une seule des deux", "keep one of the two"))
-            seen.update(dict.fromkeys((line.address, *line.aliases), row))
+            seen.update(dict.fromkeys(claims, row))
             lines.append(line)
         except InputFault as fault:
             problems.append(Problem(row, fault.rule, fault.public, fault.remedy))
@@ -169,7 +174,14 @@ def _line(row: int, cells: dict[str, str], hosted: frozenset[str], *, cab: bool)
     edit = Edit(**texts, red_list=None if not red else red in _YES, rank=int(rank) if rank else None)
     quota = cells.get("quota", "")
     return Line(row, _address(cells.get("address", ""), hosted), type_, MailboxState(state) if state else None, edit,
-                octets_of(quota) if quota else None, members, aliases)
+                octets_of(quota) if quota else None, members, aliases, _login(cells.get("login", "")))
+
+
+def _login(text: str) -> str:
+    if len(text) > MAX_LOGIN or any(character.isspace() or not character.isprintable() for character in text):
+        raise InputFault(say(f"login = {text[:40]!r}", f"login = {text[:40]!r}"), rule="COMPTE-NOM",
+                         remedy=say(f"sans espace, {MAX_LOGIN} caractères au plus", f"no space, {MAX_LOGIN} characters at most"))
+    return text.lower()
 
 
 def check_edit(type_: MailboxType, edit: Edit) -> None:

@@ -6,14 +6,18 @@
   overwritten by a plan that is old (`plan_hash`), nor half a line written.
 - A mailbox never changes its address or type (spec §4.1); one that was purged is not made again while its address is reserved.
 - Members and aliases are added or changed, never taken away. Nothing is done when a line is wrong, unless `partial`.
+- A login that a line names, and that does not exist, is made with its mailbox as its own; its password comes from the caller
+  (`ImportPlan.passwords`), which has kept it where it is handed over from before anything is made. Lines that make logins come
+  first, so that one file brings people and the shared mailboxes that they open.
 Called by `cli/mailbox_bulk.py`. `mailbox_csv` reads and writes the file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -25,14 +29,17 @@ from mssante.model.identifiers import parse_holder
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox, MailboxState
 from mssante.model.mailbox_rules import check_move, check_people
+from mssante.services.accounts import Secrets, make_secrets
 from mssante.services.delegations import MemberPlan, apply_members, plan_members
 from mssante.services.life import Edit, LifeDesk, Why, edit_tx, move_tx, new_life, profile_after
 from mssante.services.mailbox_csv import Line, Problem, Sheet, check_edit, write_rows
+from mssante.storage.delegations import Person
 from mssante.storage.interfaces import NewMailbox, Tx
 from mssante.storage.life import Profile
 
 BATCH = 100
 PAGE = 500
+_LOGIN = "login: "
 BORN = (MailboxState.PROVISIONED, MailboxState.PUBLISHED, MailboxState.ACTIVE)
 
 
@@ -53,6 +60,12 @@ class ImportPlan:
     planned: list[Planned]
     problems: list[Problem]
     notice: str = ""
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def logins(self) -> list[str]:
+        """Logins that the plan makes: each needs a password."""
+        return [one.line.login for one in self.planned if any(change.startswith(_LOGIN) for change in one.changes)]
 
     def counts(self) -> dict[str, int]:
         """Count lines by action, `error` for those that cannot be read."""
@@ -83,7 +96,7 @@ class _Known:
     members: dict[str, MemberPlan] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)  # aliases asked for that are mailboxes
-    logins: frozenset[str] = frozenset()
+    logins: dict[str, Person] = field(default_factory=dict)
 
 
 class MailboxImport:
@@ -92,12 +105,16 @@ class MailboxImport:
     def __init__(self, desk: LifeDesk) -> None:
         self._desk = desk
         self._stores = desk.stores
+        self._coming: frozenset[str] = frozenset()  # logins of the lines of the file: there before the boxes that they open
+        self._secrets: dict[str, Secrets] = {}
+        self._making: frozenset[str] = frozenset()  # logins that the part at hand makes
 
     # ------------------------------------------------------------ plan
 
     async def plan(self, sheet: Sheet) -> ImportPlan:
         """Compare a file with what is there; nothing is written."""
         planned: list[Planned] = []
+        self._coming = frozenset(line.login for line in sheet.lines if line.login)
         for start in range(0, len(sheet.lines), PAGE):
             part = sheet.lines[start:start + PAGE]
             planned += await self._stores.database.read(partial(self._plan_part, part))
@@ -114,11 +131,12 @@ class MailboxImport:
         asked = sorted({alias for line in lines for alias in line.aliases})
         known.aliases = {one.address: one for one in stores.delegations.resolve(tx, [*asked, *[line.address for line in lines]])}
         known.taken = {box.address for box in stores.accounts.mailboxes_by_address(tx, asked)} if asked else set()
-        logins = sorted({one.login for line in lines for one in line.members})
-        known.logins = frozenset(stores.delegations.people(tx, logins)) if logins else frozenset()
+        logins = sorted({one.login for line in lines for one in line.members} | {line.login for line in lines if line.login})
+        known.logins = dict(stores.delegations.people(tx, logins)) if logins else {}
         for line in lines:
             if line.members and line.address in boxes:
-                known.members[line.address] = plan_members(tx, stores, boxes[line.address], line.members)
+                there = [one for one in line.members if one.login in known.logins or one.login not in self._coming]
+                known.members[line.address] = plan_members(tx, stores, boxes[line.address], there)
         return known
 
     def _planned(self, line: Line, known: _Known) -> Planned:
@@ -149,7 +167,16 @@ class MailboxImport:
         return [f"type: {line.kind.value}", f"state: {state.value}", *_texts(line.edit),
                 *([f"quota: {line.quota}"] if line.quota else []),
                 *[f"member: {one.login} {rights_text(one.rights)}" for one in line.members],
-                *[f"alias: {one}" for one in line.aliases]]
+                *[f"alias: {one}" for one in line.aliases], *self._own(line, None, known)]
+
+    def _own(self, line: Line, box: Mailbox | None, known: _Known) -> list[str]:
+        """Give the login to make for a mailbox. Raises InputFault when it is there, and its own mailbox is another."""
+        person = known.logins.get(line.login)
+        if person is not None and (box is None or person.own != box.id):
+            raise InputFault(say(f"le compte {line.login} existe, et ouvre une autre boîte comme sienne",
+                                 f"login {line.login} exists, and its own mailbox is another"), rule="COMPTE-EXISTE",
+                             remedy=say("prenez un autre login, ou members", "take another login, or members"))
+        return [f"{_LOGIN}{line.login}"] if line.login and person is None else []
 
     def _changes(self, line: Line, box: Mailbox, known: _Known) -> list[str]:
         """Give what a line changes. Raises InputFault."""
@@ -176,14 +203,17 @@ class MailboxImport:
             if plan.problems:
                 raise InputFault(plan.problems[0].text, rule=plan.problems[0].rule, remedy=plan.problems[0].remedy)
             found += [f"member: {one.action} {one.login} {rights_text(one.rights)}" for one in plan.effective]
-        return found + [f"alias: {one}" for one in self._aliases(line, known, box.address)]
+            found += [f"member: add {one.login} {rights_text(one.rights)}" for one in line.members
+                      if one.login not in known.logins]
+        return [*found, *[f"alias: {one}" for one in self._aliases(line, known, box.address)], *self._own(line, box, known)]
 
     def _logins(self, line: Line, known: _Known) -> None:
-        missing = sorted({one.login for one in line.members} - known.logins)
+        missing = sorted({one.login for one in line.members} - known.logins.keys() - self._coming)
         if missing:
             names = ", ".join(missing[:5])
             raise InputFault(say(f"compte inconnu : {names}", f"unknown login: {names}"), rule="COMPTE-INCONNU",
-                             remedy="mssante account add")
+                             remedy=say("mssante account add, ou une ligne avec ce login",
+                                        "mssante account add, or a line with this login"))
 
     def _aliases(self, line: Line, known: _Known, address: str) -> list[str]:
         """Give the aliases to add. Raises InputFault when one is somebody else's."""
@@ -199,12 +229,9 @@ class MailboxImport:
 
     # ------------------------------------------------------------ apply
 
-    async def apply(self, plan: ImportPlan, *, actor: str, partial_: bool = False, plan_hash: str = "",
-                    told: Callable[[int, int], None] | None = None) -> dict[str, int]:
-        """Do what a plan says; give how many lines were done by action. told: (done, of) after each part.
-
-        Raises InputFault `IMPORT-PLAN` (the plan shown was another), `IMPORT-FAUTES` (a line is wrong; not with `partial_`).
-        """
+    def check(self, plan: ImportPlan, *, partial_: bool = False, plan_hash: str = "") -> None:
+        """Refuse a plan before anything is done. Raises InputFault `IMPORT-PLAN` (the one shown was another), `IMPORT-FAUTES` (a
+        line is wrong; not with `partial_`)."""
         if plan_hash and plan_hash != plan.digest():
             raise InputFault(say("le fichier ou les boîtes ont changé depuis le plan",
                                  "file or mailboxes changed since the plan"),
@@ -213,16 +240,39 @@ class MailboxImport:
             count = len(plan.wrong)
             raise InputFault(say(f"{count} ligne(s) en faute : rien n'est fait", f"{count} wrong line(s): nothing is done"),
                              rule="IMPORT-FAUTES", remedy=say("corrigez-les, ou --partial", "mend them, or --partial"))
+
+    async def apply(self, plan: ImportPlan, *, actor: str, partial_: bool = False, plan_hash: str = "",
+                    told: Callable[[int, int], None] | None = None) -> dict[str, int]:
+        """Do what a plan says; give how many lines were done by action. told: (done, of) after each part.
+
+        Raises InputFault as `check`, and `IMPORT-MOTS-DE-PASSE` (the plan makes logins and `plan.passwords` lacks some).
+        """
+        self.check(plan, partial_=partial_, plan_hash=plan_hash)
+        if not plan.passwords.keys() >= set(plan.logins):
+            count = len(plan.logins)
+            raise InputFault(say(f"{count} compte(s) à créer : où écrire leurs mots de passe ?",
+                                 f"{count} login(s) to make: where do their passwords go?"),
+                             rule="IMPORT-MOTS-DE-PASSE", remedy="--passwords-out FILE.csv")
         todo = [one.line for one in plan.planned if one.action in ("create", "update")]
-        done = {"create": 0, "update": 0, "conflict": 0}
-        for start in range(0, len(todo), BATCH):
-            part = todo[start:start + BATCH]
+        first = [line for line in todo if line.login and not line.members]  # people before what they open
+        rest = [line for line in todo if not line.login or line.members]
+        self._coming = frozenset()  # from here on, what is there counts
+        done, seen = {"create": 0, "update": 0, "conflict": 0}, 0
+        for part in (lines[start:start + BATCH] for lines in (first, rest) for start in range(0, len(lines), BATCH)):
+            self._secrets = await self._hashed(part, plan.passwords)
             for action in await self._part(part, actor):
                 done[action] = done.get(action, 0) + 1
+            seen += len(part)
             if told is not None:
-                told(min(start + BATCH, len(todo)), len(todo))
+                told(seen, len(todo))
         done.pop("unchanged", None)
         return done
+
+    async def _hashed(self, lines: Sequence[Line], passwords: Mapping[str, str]) -> dict[str, Secrets]:
+        """Give the stored forms of the passwords of a part, made off the event loop."""
+        logins = [line.login for line in lines if line.login in passwords]
+        made = await asyncio.gather(*(asyncio.to_thread(make_secrets, passwords[login]) for login in logins))
+        return dict(zip(logins, made, strict=True))
 
     async def _part(self, lines: Sequence[Line], actor: str) -> list[str]:
         """Do one part in one transaction; line by line when one of them cannot be done any more."""
@@ -243,6 +293,7 @@ class MailboxImport:
         planned = [self._planned(line, known) for line in lines]
         if any(one.action == "conflict" for one in planned) and len(lines) > 1:
             raise LookupError("a line cannot be done any more")
+        self._making = frozenset(one.line.login for one in planned if any(text.startswith(_LOGIN) for text in one.changes))
         made = self._create(tx, [one.line for one in planned if one.action == "create"], said)
         moved = [(box, box.state) for box in made.values()]
         for one in planned:
@@ -273,6 +324,10 @@ class MailboxImport:
             stores.accounts.set_quota(tx, box.address, octets=line.quota, messages=box.quota_messages)
             events.append(JournalEvent(JournalKind.MAILBOX_CHANGED, now, "", box.address, {
                 "action": "quota", "quota_bytes": line.quota, "quota_messages": box.quota_messages, "by": actor}))
+        if line.login in self._making:
+            made = self._secrets[line.login]
+            stores.accounts.create_accounts(tx, [(line.login, made.secret_hash, (box.id,))], {line.login: made.scram})
+            events.append(JournalEvent(JournalKind.ACCOUNT_CHANGED, now, "", line.login, {"action": "created", "by": actor}))
         if line.members:
             apply_members(tx, stores, plan_members(tx, stores, box, line.members), by=actor, now=now)
         for alias in aliases:
@@ -304,14 +359,18 @@ class MailboxImport:
         ids = [box.id for box in boxes]
         profiles = stores.life.profiles(tx, ids)
         members: dict[int, list[str]] = {}
+        owners: dict[int, str] = {}
         for one in stores.delegations.of_mailboxes(tx, ids):
-            if not one.own and one.since is None:
+            if one.own:
+                owners.setdefault(one.mailbox_id, one.login)
+            elif one.since is None:
                 end = f"@{one.until.isoformat()}" if one.until is not None else ""
                 members.setdefault(one.mailbox_id, []).append(f"{one.login}:{rights_text(one.rights)}{end}")
         aliases: dict[int, list[str]] = {}
         for alias in stores.delegations.aliases(tx) if boxes else ():
             aliases.setdefault(alias.mailbox_id, []).append(alias.address)
-        rows = [_row(box, profiles.get(box.id, Profile(box.id)), members.get(box.id, []), aliases.get(box.id, []))
+        rows = [[*_row(box, profiles.get(box.id, Profile(box.id)), members.get(box.id, []), aliases.get(box.id, [])),
+                 owners.get(box.id, "")]
                 for box in boxes]
         return rows, page[-1].address if len(page) == PAGE else ""
 

@@ -7,7 +7,8 @@
   traced (`departure_override`: who, which rules, why). The author's octets are never altered: the header, when there is one,
   leaves with the message; the field of a request does not.
 - Reading is bounded: worker processes with limits (`services.workshop`). A document on which they run out of time or memory is
-  refused (`MASQUAGE-ILLISIBLE`), a reason passes over that too; a file that is no document of ours says nothing.
+  refused (`MASQUAGE-ILLISIBLE`), and so is a structured document that cannot be opened (a masking may stand in it), whatever the
+  pre-flight is set to; a reason passes over that too. A file that is no document of ours says nothing.
 - A message that its author encrypted cannot be looked into: only its recipients count.
 """
 
@@ -33,7 +34,6 @@ from mssante.services.workshop import Workshop
 
 HEADER = b"x-mssante-derogation"
 MAX_REASON = 300
-_XML = b'"xml"'
 _OVERRUN = frozenset({"DOC-TEMPS", "DOC-MEMOIRE", "DOC-TAILLE"})
 
 
@@ -71,13 +71,15 @@ class MaskingCheck:
         known = self._parts.derogations.known.get(leaving.trace_id)
         if known is not None:
             found = known
-        elif leaving.has_archive or _XML in leaving.facts.bodystructure.lower():
+        elif leaving.may_hold_documents:
             try:
                 found = await self._read(leaving)
             except DocumentFault as fault:
                 if fault.rule not in _OVERRUN:
                     raise
                 rules.append("MASQUAGE-ILLISIBLE")
+        if found.hidden:
+            rules.append("MASQUAGE-ILLISIBLE")
         rules += [*self._masked(found, toward), *await self._opposed(found, toward)]
         if not rules:
             return FREE

@@ -1,7 +1,8 @@
 """The pre-flight at departure: structured documents of a submitted message are checked before it is accepted (spec §8.6, §7.1).
 
-- Only a message with an archive, or with the subject of a structured message, is read (`Leaving.has_archive`); a plain letter is
-  never delayed. The checks themselves run in a worker (`services.workshop`), within `seconds`.
+- Only a message that may hold documents is read (`Leaving.may_hold_documents`: an archive, an XML file, an opaque signature, the
+  subject of a structured message); a plain letter is never delayed.
+  The checks themselves run in a worker (`services.workshop`), within `seconds`.
 - Policy `warn`: the message leaves; errors make a report into the author's mailbox, committed with the message. Policy `block`:
   errors refuse the message (554, first rule and number); warnings are reported as under `warn`.
 - When the check itself cannot be done (a worker that died, rules that cannot be read, too long): `warn` lets the message go and
@@ -69,7 +70,7 @@ class PreflightCheck:
 
     async def look(self, leaving: Leaving) -> Ruling:
         """Rule on a message. Raises DocumentFault under `block` when the check cannot be done."""
-        if not leaving.has_archive:
+        if not leaving.may_hold_documents:
             return FREE
         try:
             result = await self._judge(leaving)
@@ -79,7 +80,7 @@ class PreflightCheck:
             if self._parts.policy == "block":
                 raise
             return Ruling(events=(self._event(leaving, {"verdict": "unchecked", "rule": fault.rule}),))
-        if not result.archives and not result.remarks:
+        if not result.archives and not result.documents and not result.remarks:
             return FREE  # an archive of another kind: nobody's business
         PREFLIGHT.labels(result.outcome.value).inc()
         PREFLIGHT_NIL.labels("present" if result.nil else "absent").inc()

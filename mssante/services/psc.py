@@ -21,20 +21,22 @@ import structlog
 
 from mssante.clock import Clock
 from mssante.errors import MssFault
-from mssante.model.delegation import Right
+from mssante.model.delegation import Right, Rights
 from mssante.model.journal import JournalKind
 from mssante.observability.metrics import LOGINS
 from mssante.protocol.sasl.base import TokenClaim, TokenRefusal
 from mssante.services.evidence import Evidence
 from mssante.services.psc_keys import Provider, ProviderKeys
 from mssante.services.psc_token import TokenFacts, TokenFault, TokenPolicy, TokenReason, read_header, verify
-from mssante.services.sasl import Caller, TokenGrant
+from mssante.services.sasl import Caller, NotChecked, TokenGrant
 from mssante.storage.identities import PSC
 from mssante.storage.interfaces import Account, Stores, Tx
 
 log = structlog.get_logger("psc")
 SCOPE = "mail"  # F6.7
 MAX_INTROSPECTION = 64 * 1024
+_BY_DELEGATION: dict[str, Rights] = {  # a right that opens the box of others to a token; elsewhere (filters) one's own only
+    "imap": frozenset((Right.OPEN,)), "submission": frozenset((Right.OPEN, Right.SEND))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,17 @@ class PscChecker:
         self._evidence = evidence
 
     async def check(self, claim: TokenClaim, caller: Caller) -> TokenGrant | TokenRefusal:
-        """Give the login that a token stands for and the box that it opens, or the refusal to tell the client."""
+        """Give the login that a token stands for and the box that it opens, or the refusal to tell the client.
+
+        Raises NotChecked when the provider cannot be asked.
+        """
         try:
             facts = await self.facts(claim.token)
             return await self._grant(facts, claim.authzid.strip().lower(), caller.protocol)
         except TokenFault as fault:
             self._tell(fault, claim, caller)
+            if fault.reason is TokenReason.PROVIDER:  # the token was not judged: no reason to ask the person again
+                raise NotChecked(fault.reason.value, fault.detail) from fault
             return TokenRefusal("insufficient_scope" if fault.reason is TokenReason.SCOPE else "invalid_token", SCOPE,
                                 self._settings.configuration)
 
@@ -102,7 +109,7 @@ class PscChecker:
         now = self._clock.now()
         left = (facts.expires_at - now).total_seconds()
         seconds = max(1.0, left) if self._settings.with_token else self._settings.session_seconds
-        wanted = {Right.OPEN} if protocol == "imap" else {Right.OPEN, Right.SEND}
+        wanted = _BY_DELEGATION.get(protocol, frozenset())
 
         def unit(tx: Tx) -> TokenGrant:
             login, mailbox_id = self._choose(tx, facts.subject, name, wanted)
@@ -110,7 +117,7 @@ class PscChecker:
 
         return await self._stores.database.read(unit, quick=True)
 
-    def _choose(self, tx: Tx, subject: str, name: str, wanted: set[Right]) -> tuple[str, int]:
+    def _choose(self, tx: Tx, subject: str, name: str, wanted: Rights) -> tuple[str, int]:
         """Give the login, and the box to open when it is not its own. Raises TokenFault."""
         people = self._people(tx, subject)
         enabled = [one for one in people if one.enabled]
@@ -141,7 +148,7 @@ class PscChecker:
         found = (accounts.account_by_login(tx, login) for login in dict.fromkeys(logins))
         return [one for one in found if one is not None]
 
-    def _delegated(self, tx: Tx, account: Account, mailbox_id: int, wanted: set[Right]) -> bool:
+    def _delegated(self, tx: Tx, account: Account, mailbox_id: int, wanted: Rights) -> bool:
         """Tell whether a running delegation with one of these rights names the box."""
         now = self._clock.now()
         return any(one.mailbox_id == mailbox_id and one.runs(now) and not wanted.isdisjoint(one.rights)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from mssante.errors import MssFault
+import structlog
+
+from mssante.errors import MssFault, OperatorFault
 from mssante.lang import say
 from mssante.protocol.sasl.base import (
     Answer,
@@ -29,6 +31,8 @@ from mssante.protocol.sasl.base import (
     VerifierWanted,
 )
 from mssante.storage.interfaces import Account
+
+log = structlog.get_logger("login")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,14 @@ class TryLater(MssFault):
                          remedy=say("patientez quelques minutes", "wait some minutes"))
 
 
+class NotChecked(TryLater):
+    """The login was not checked: whoever knows (store, keys of the token provider) cannot be asked now. rule: of what lacks."""
+
+    def __init__(self, rule: str, detail: str = "") -> None:
+        words = say("connexion impossible a verifier, reessayez", "the login cannot be checked now, try again later")
+        MssFault.__init__(self, words, rule=rule, detail=detail)
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The login is good. seconds: how long an IMAP session may last, 0 for no end of its own."""
@@ -60,9 +72,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The login is not. code: RFC 5530 response code; `UNAVAILABLE`: it was not checked, for too many tries."""
+    """The login is not. code: RFC 5530 response code; `UNAVAILABLE`: it was not checked, for too many tries or, when `ours`,
+    because what it is checked with cannot be reached: neither login nor secret was judged, the client keeps them."""
 
     code: str = "AUTHENTICATIONFAILED"
+    ours: bool = False
+
+
+CANNOT_CHECK = Refused("UNAVAILABLE", ours=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +128,14 @@ Step = Challenge | Failure | Accepted | Refused
 
 
 async def follow(desk: LoginDesk, exchange: Exchange, answer: Answer, caller: Caller) -> Step:
-    """Go on from an answer of an exchange to what the client is told next. Raises what the desk's storage raises."""
+    """Go on from an answer of an exchange to what the client is told next.
+
+    A store or a provider that cannot be asked is told as such (RFC 4954 §6, RFC 5530 §3), never as a wrong secret.
+    """
     try:
         return await _follow(desk, exchange, answer, caller)
+    except (NotChecked, OperatorFault) as fault:
+        return cannot_check(fault, caller)
     except TryLater:
         return Refused("UNAVAILABLE")
 
@@ -141,6 +163,12 @@ async def _follow(desk: LoginDesk, exchange: Exchange, answer: Answer, caller: C
                 if isinstance(found, Account):
                     return _for(found, answer.authzid)
                 answer = cast(TokenExchange, exchange).refuse(found)
+
+
+def cannot_check(fault: MssFault, caller: Caller) -> Refused:
+    """Log why a login could not be checked; give what the client is told."""
+    log.warning("login_not_checked", rule=fault.rule, detail=fault.detail[:200], protocol=caller.protocol)
+    return CANNOT_CHECK
 
 
 def _for(account: Account | None, authzid: str) -> Step:

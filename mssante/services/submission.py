@@ -85,8 +85,8 @@ class Submission:
             case Accepted(account):
                 state.account = account
                 return replies.AUTH_OK
-            case Refused("UNAVAILABLE"):
-                return replies.AUTH_LATER
+            case Refused("UNAVAILABLE", ours):
+                return replies.AUTH_NOT_CHECKED if ours else replies.AUTH_LATER
             case Refused():
                 return replies.AUTH_FAILED
             case _:

@@ -12,6 +12,7 @@ Called by its topic. No content, name or subject in a log.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,7 @@ from mssante.observability.metrics import TWINS
 from mssante.protocol.mime.headers import Headers, decode_words, message_id, parse_headers, reference_ids
 from mssante.protocol.mime.imapview import facts
 from mssante.services.addressbook import AddressBook
+from mssante.services.journal_consumer import Following, JournalConsumer, traces_of
 from mssante.services.mailroom import Mailroom
 from mssante.services.staging import stage_body
 from mssante.services.twin_letter import MARK, Original, companion
@@ -75,61 +77,21 @@ class TwinParts:
     settings: TwinSettings
 
 
-class TwinMaker:
+class TwinMaker(JournalConsumer[list[Arrived]]):
     """The consumer."""
 
     def __init__(self, parts: TwinParts) -> None:
+        super().__init__(Following(parts.stores, parts.clock, CONSUMER, BATCH, parts.settings.poll_seconds, FORGET_SECONDS))
         self._parts = parts
 
-    async def open(self) -> None:
-        """Begin at the end of the journal when it was never followed: twins are made of what arrives, not of the past."""
-        stores, now = self._parts.stores, self._parts.clock.now()
+    def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[Arrived]:
+        """Give what arrived."""
+        return self._parts.stores.twins.arrived(tx, traces_of(rows, _ARRIVALS))
 
-        def unit(tx: Tx) -> None:
-            if stores.cursors.get(tx, CONSUMER) is None:
-                stores.cursors.move(tx, CONSUMER, stores.journal.end(tx), now)
-
-        await stores.database.write(unit)
-
-    async def run(self) -> None:
-        """Follow for ever; a fault is told and the same place is tried again."""
-        forget_at = 0.0
-        while True:
-            try:
-                while await self.step():
-                    pass
-                if self._parts.clock.monotonic() >= forget_at:
-                    forget_at = self._parts.clock.monotonic() + FORGET_SECONDS
-                    await self._forget()
-            except MssFault as fault:
-                log.error("twin_failed", rule=fault.rule)
-            except Exception as fault:  # the border: the same place is tried again
-                log.error("twin_failed", kind=type(fault).__name__)
-            await asyncio.sleep(self._parts.settings.poll_seconds)
-
-    async def step(self) -> bool:
-        """Read one batch of the journal; False when there was nothing. Raises MssFault."""
-        stores = self._parts.stores
-
-        def read(tx: Tx) -> tuple[int, list[JournalRow], list[Arrived]]:
-            place = stores.cursors.get(tx, CONSUMER) or 0
-            rows = stores.journal.after(tx, place, BATCH)
-            traces = sorted({row.trace_id for row in rows if row.kind in _ARRIVALS and row.trace_id})
-            return place, rows, stores.twins.arrived(tx, traces)
-
-        place, rows, arrived = await stores.database.read(read)
-        if not rows:
-            return False
-        for one in arrived:
+    async def look(self, rows: Sequence[JournalRow], gathered: list[Arrived]) -> None:
+        """Make the twins of a batch. Raises MssFault for what passes."""
+        for one in gathered:
             await self.make(one)
-        now = self._parts.clock.now()
-
-        def move(tx: Tx) -> None:
-            if (stores.cursors.get(tx, CONSUMER) or 0) == place:
-                stores.cursors.move(tx, CONSUMER, rows[-1].sequence, now)
-
-        await stores.database.write(move)
-        return True
 
     async def make(self, arrived: Arrived) -> bool:
         """Make the twin of one message unless it was dealt with; tell whether one was filed. Raises MssFault for what passes."""
@@ -212,7 +174,8 @@ class TwinMaker:
 
         await stores.database.write(unit)
 
-    async def _forget(self) -> None:
+    async def forget(self) -> None:
+        """Remove records that are too old. Raises MssFault."""
         before, stores = self._parts.clock.now() - KEPT, self._parts.stores
         while await stores.database.write(lambda tx: stores.twins.forget(tx, before)) >= 1000:
             pass

@@ -21,6 +21,7 @@ from mssante.clock import Clock
 from mssante.documents.versions import Asked, VersionStep, message_steps
 from mssante.errors import MssFault
 from mssante.model.journal import JournalKind
+from mssante.services.journal_consumer import Following, JournalConsumer, traces_of
 from mssante.services.workshop import Workshop
 from mssante.storage.interfaces import JournalRow, Stores, Tx
 from mssante.storage.twins import Arrived
@@ -30,6 +31,7 @@ log = structlog.get_logger("versions")
 CONSUMER = "versions"
 BATCH = 200
 LARGEST = 100 * 1024 * 1024
+_ARRIVALS = frozenset({JournalKind.RECEIVED.value})
 _PASSING = frozenset({"DOC-FILE"})
 
 
@@ -45,54 +47,23 @@ class VersionParts:
     poll_seconds: float = 2.0
 
 
-class VersionKeeper:
+class VersionKeeper(JournalConsumer[list[Arrived]]):
     """The consumer, and what it knows."""
 
     def __init__(self, parts: VersionParts) -> None:
+        super().__init__(Following(parts.stores, parts.clock, CONSUMER, BATCH, parts.poll_seconds))
         self._parts = parts
 
-    async def open(self) -> None:
-        """Begin at the end of the journal when it was never followed."""
-        stores, now = self._parts.stores, self._parts.clock.now()
+    def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[Arrived]:
+        """Give what arrived."""
+        return self._parts.stores.twins.arrived(tx, traces_of(rows, _ARRIVALS))
 
-        def unit(tx: Tx) -> None:
-            if stores.cursors.get(tx, CONSUMER) is None:
-                stores.cursors.move(tx, CONSUMER, stores.journal.end(tx), now)
+    async def look(self, rows: Sequence[JournalRow], gathered: list[Arrived]) -> None:
+        """Apply the steps of a batch, oldest message first. Raises MssFault for what passes."""
+        for one in sorted(gathered, key=lambda found: found.message_id):
+            await self._look(one)
 
-        await stores.database.write(unit)
-
-    async def run(self) -> None:
-        """Follow for ever; a fault is told and the same place is tried again."""
-        while True:
-            try:
-                while await self.step():
-                    pass
-            except MssFault as fault:
-                log.error("versions_failed", rule=fault.rule)
-            except Exception as fault:  # the border: the same place is tried again
-                log.error("versions_failed", kind=type(fault).__name__)
-            await asyncio.sleep(self._parts.poll_seconds)
-
-    async def step(self) -> bool:
-        """Read one batch of the journal; False when there was nothing. Raises MssFault."""
-        stores = self._parts.stores
-
-        def read(tx: Tx) -> tuple[list[JournalRow], list[Arrived]]:
-            rows = stores.journal.after(tx, stores.cursors.get(tx, CONSUMER) or 0, BATCH)
-            traces = sorted({row.trace_id for row in rows if row.kind == JournalKind.RECEIVED.value and row.trace_id})
-            return rows, stores.twins.arrived(tx, traces)
-
-        rows, arrived = await stores.database.read(read)
-        if not rows:
-            return False
-        traces = {row.trace_id: row for row in rows}
-        for one in sorted(arrived, key=lambda found: found.message_id):
-            await self._look(one, traces)
-        now = self._parts.clock.now()
-        await stores.database.write(lambda tx: stores.cursors.move(tx, CONSUMER, rows[-1].sequence, now))
-        return True
-
-    async def _look(self, arrived: Arrived, traces: dict[str, JournalRow]) -> None:
+    async def _look(self, arrived: Arrived) -> None:
         stores, parts = self._parts.stores, self._parts
         found = await stores.database.read(lambda tx: stores.messages.contents(tx, [arrived.message_id], with_body=True))
         if not found or found[0].body_size > LARGEST:

@@ -30,6 +30,7 @@ from mssante.clock import Clock
 from mssante.errors import InputFault, MssFault
 from mssante.lang import say
 from mssante.model.journal import JournalEvent, JournalKind
+from mssante.observability.metrics import WEBHOOK_POSTS
 from mssante.services.handevents import KINDS
 from mssante.storage.interfaces import Stores, Tx
 from mssante.storage.webhooks import Webhook, WebhookEvent
@@ -186,6 +187,17 @@ class Webhooks:
             "events": " ".join(hook.kinds)})
 
 
+def _result(told: Told, settled: WebhookEvent) -> str:
+    """Give the word of metrics for a post."""
+    if told.heard:
+        return "heard"
+    if told.status == GONE:
+        return "gone"
+    if settled.done_at is not None:
+        return "given_up"
+    return "refused" if told.status else "unreachable"
+
+
 class WebhookSender:
     """Empties the outbox."""
 
@@ -226,6 +238,7 @@ class WebhookSender:
             settled = self._settled(event, told)
             stop = told.status == GONE
             await self._stores.database.write(partial(self._write, hook=hook, event=settled, gone=stop))
+            WEBHOOK_POSTS.labels(_result(told, settled)).inc()
             heard += told.heard
             failures += not told.heard
             if stop or failures >= MAX_FAILURES:

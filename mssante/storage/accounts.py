@@ -14,7 +14,9 @@ Tx = Any  # an open transaction
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A login. mailbox_ids: the first is its own, the others are delegated (see `stores.delegations`); scram: its verifier."""
+    """A login. mailbox_ids: the first is its own, the others are delegated, whatever the dates: being there opens nothing, what
+    runs now is for `stores.delegations` to say; scram: its verifier; opened: the box of others that a token opens, by IMAP, for
+    its own, 0: none."""
 
     id: int
     login: str
@@ -22,6 +24,7 @@ class Account:
     enabled: bool
     mailbox_ids: tuple[int, ...] = ()
     scram: str = field(default="", repr=False)
+    opened: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,11 @@ class Database(Protocol):
         """
         ...
 
-    async def write(self, unit: Callable[[Tx], T]) -> T:
-        """Run `unit` on the writer and commit; raises StorageFull when the disk is, OperatorFault otherwise."""
+    async def write(self, unit: Callable[[Tx], T], *, quick: bool = False) -> T:
+        """Run `unit` on the writer and commit; raises StorageFull when the disk is, OperatorFault otherwise.
+
+        quick: it changes a few rows of known keys: an engine that can may run it where `write_many` is run.
+        """
         ...
 
     async def write_many(self, unit: Callable[[Tx, Sequence[A]], Sequence[R]], item: A) -> R:

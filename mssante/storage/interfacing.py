@@ -58,6 +58,15 @@ class OutboxItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for somebody. count: of messages; oldest: instant of the first; attempts: most that one of them had in vain."""
+
+    count: int
+    oldest: datetime
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RepairItem:
     """A message that the application's software could not file. code: 900 to 906, a code of table 0357, or a rule of ours."""
 
@@ -116,6 +125,14 @@ class InterfacingStore(Protocol):
 
     def depth(self, tx: Any) -> dict[str, int]:
         """Count waiting messages by interface."""
+        ...
+
+    def backlog(self, tx: Any) -> dict[str, Backlog]:
+        """Give what waits, by interface; those for which nothing waits are not in it."""
+        ...
+
+    def repairs_open(self, tx: Any) -> dict[str, Backlog]:
+        """Give the entries of the repair list that are open, by interface (attempts: 0)."""
         ...
 
     def add_repair(self, tx: Any, item: RepairItem) -> int:

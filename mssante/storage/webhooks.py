@@ -42,6 +42,15 @@ class WebhookEvent:
     sequence: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HookBacklog:
+    """What a webhook has not heard. oldest: instant of the first event; attempts: most that one of them had in vain."""
+
+    count: int
+    oldest: datetime
+    attempts: int
+
+
 class WebhookStore(Protocol):
     """Webhooks, and events to tell."""
 
@@ -63,6 +72,10 @@ class WebhookStore(Protocol):
 
     def due(self, tx: Any, webhook_id: str, now: datetime, limit: int = 100) -> list[WebhookEvent]:
         """Give events to tell a webhook now, in order."""
+        ...
+
+    def backlog(self, tx: Any) -> dict[str, HookBacklog]:
+        """Give what is still to be told, by webhook; those that heard everything are not in it."""
         ...
 
     def settle(self, tx: Any, event: WebhookEvent) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mssante.services.apitokens import ApiTokens
 from mssante.topics.account import AccountTopic
 from mssante.topics.api import ApiTopic
 from mssante.topics.base import Ground, Topic
@@ -27,7 +26,6 @@ from mssante.topics.workshop import WorkshopTopic
 
 def topics(ground: Ground) -> list[Topic]:
     """Build every topic on a ground. Raises MssFault when one cannot stand on this configuration."""
-    tokens = ApiTokens(ground.stores, ground.clock)
     return [
         WorkshopTopic(ground),  # first: worker processes that others use
         DirectoryUseTopic(ground),  # before the desk, which asks its sources
@@ -39,8 +37,8 @@ def topics(ground: Ground) -> list[Topic]:
         AccountTopic(ground),
         DocumentsTopic(ground),  # its pages stand among those of the account
         SieveTopic(ground),
-        ApiTopic(ground, tokens),
-        HandoverTopic(ground, tokens),
+        ApiTopic(ground),
+        HandoverTopic(ground),
         DropFolderTopic(ground),
         Hl7Topic(ground),
         LdapTopic(ground),

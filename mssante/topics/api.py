@@ -11,19 +11,18 @@ from aiohttp import web
 
 from mssante.endpoints.directory_api import ApiParts, DirectoryApi
 from mssante.errors import MssFault
-from mssante.services.apitokens import ApiTokens
 from mssante.topics.base import Ground, Topic
 
 log = structlog.get_logger("api")
-FLUSH_SECONDS = 60.0
+FLUSH_SECONDS = 30.0
 
 
 class ApiTopic(Topic):
-    """Routes and the writer of last uses."""
+    """Routes, and the writer of last uses of the tokens of all doors."""
 
-    def __init__(self, ground: Ground, tokens: ApiTokens) -> None:
-        self._tokens = tokens
-        self._api = DirectoryApi(ApiParts(ground.directory, tokens, ground.accounts, ground.clock))
+    def __init__(self, ground: Ground) -> None:
+        self._tokens = ground.tokens
+        self._api = DirectoryApi(ApiParts(ground.directory, ground.tokens, ground.accounts, ground.clock))
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Give the routes."""
@@ -36,7 +35,11 @@ class ApiTopic(Topic):
     async def _flush_forever(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            try:
-                await self._tokens.flush()
-            except MssFault as fault:
-                log.warning("token_uses_not_written", rule=fault.rule)
+            await self.close()
+
+    async def close(self) -> None:
+        """Write the last uses that are left, whichever door saw them."""
+        try:
+            await self._tokens.flush()
+        except MssFault as fault:
+            log.warning("token_uses_not_written", rule=fault.rule)

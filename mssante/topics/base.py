@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from mssante.clock import Clock
 from mssante.config.model import Config
 from mssante.endpoints.account_site import Site
 from mssante.services.accounts import Accounts
+from mssante.services.apitokens import ApiTokens
 from mssante.services.directory_port import DirectoryDesk
 from mssante.services.directory_sources import RemoteSources
 from mssante.services.evidence import Evidence
@@ -55,6 +56,10 @@ class Ground:
     publisher: Publisher | None = None  # of our entries in the directory, put there by its topic when it has a driver
     site: Site | None = None  # the pages of the web account, put there by its topic
     handover: HandOver | None = None  # set by the handover topic: how programs hand in documents
+    tokens: ApiTokens = field(init=False)  # one for all doors: one memory of what was checked, one list of last uses
+
+    def __post_init__(self) -> None:
+        self.tokens = ApiTokens(self.stores, self.clock)
 
 
 class Topic:

@@ -13,8 +13,8 @@ from mssante.clock import Clock
 from mssante.config.model import Config
 from mssante.endpoints.documents_api import DocumentsApi, DocumentsParts
 from mssante.errors import InputFault
-from mssante.services.apitokens import ApiTokens
 from mssante.services.handfollow import FollowParts, FollowSettings, HandFollower
+from mssante.services.handgauges import HandGauges
 from mssante.services.handover import HandOver, HandOverSettings, source_oid
 from mssante.services.handquery import HandQuery
 from mssante.services.masking import MaskingCheck, MaskingParts
@@ -57,7 +57,7 @@ def poster_of(config: Config) -> WebhookPoster:
 class HandoverTopic(Topic):
     """The parts, connected. `Ground.handover` is set for the topics that hand in documents themselves."""
 
-    def __init__(self, ground: Ground, tokens: ApiTokens) -> None:
+    def __init__(self, ground: Ground) -> None:
         config, section = ground.config, ground.config.operator.handover
         relay, context, ours = config.operator.relay, ground.context, hosted(ground.config)
         submission = Submission(context, ground.accounts, SubmissionSettings(
@@ -71,10 +71,11 @@ class HandoverTopic(Topic):
         self._follower = HandFollower(FollowParts(
             ground.stores, ground.clock, ground.executor, context.addresses, ground.evidence,
             FollowSettings(section.key_days, section.webhook_days), ours))
+        self._gauges = HandGauges(ground.stores, ground.clock, [one.name for one in config.operator.hl7.applications])
         self._sender = WebhookSender(ground.stores, ground.clock,
                                      webhooks_of(config, ground.stores, ground.clock, ground.secret), poster_of(config))
         self._api = DocumentsApi(DocumentsParts(
-            self.handover, HandQuery(ground.stores, context.addresses, ground.clock, ours), tokens, ground.clock,
+            self.handover, HandQuery(ground.stores, context.addresses, ground.clock, ours), ground.tokens, ground.clock,
             section.request_bytes, section.requests_per_minute, section.uploads))
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -82,8 +83,8 @@ class HandoverTopic(Topic):
         return self._api.routes()
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Follow the journal, tell webhooks."""
-        return (self._follower.run(), self._sender.run(self._follower.woken))
+        """Follow the journal, tell webhooks, refresh gauges."""
+        return (self._follower.run(), self._sender.run(self._follower.woken), self._gauges.run())
 
     async def open(self) -> None:
         """Set the follower at its place. Raises MssFault."""

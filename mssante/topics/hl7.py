@@ -2,7 +2,8 @@
 
 - Nothing without `hl7.enabled`. Built behind the handover topic, whose service sends what the applications bring.
 - TLS on the door serves the certificate of the mail clients' doors; with `hl7.client_authorities` a client certificate is
-  required, and those named by the applications (`certificates`) tell who speaks. Without it, networks alone do.
+  required, and those named by the applications (`certificates`, `subjects`) tell who speaks. Without it, networks alone do.
+- TLS toward an application checks its chain, its dates and its name, always; it shows a certificate of ours when one is given.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from mssante.services.hl7values import Application, GatewaySettings
 from mssante.topics.base import Ground, Topic
 from mssante.topics.handover import hosted
 from mssante.transport.mllp import MllpLink, MllpTarget
+from mssante.trust.names import NameKey, parse_dn
 
 log = structlog.get_logger("hl7")
 PRACTICE_OID = "1.2.250.1.213.1.1.4.9"
@@ -55,7 +57,25 @@ def application_of(section: Hl7Section, one: Hl7Application) -> Application:
         tuple([ip_network(value) for value in one.networks]), frozenset(one.certificates),
         Correspondents(section.application, section.facility, one.sending_application, one.sending_facility or section.facility,
                        processing, one.charset),
-        bool(one.connect), one.deliver, structure, ZoneInfo(section.timezone))
+        bool(one.connect), one.deliver, structure, ZoneInfo(section.timezone),
+        frozenset([_subject(one, text) for text in one.subjects]))
+
+
+def _subject(one: Hl7Application, text: str) -> NameKey:
+    """Read a name of the configuration. Raises InputFault (`HL7-DN`)."""
+    try:
+        name = parse_dn(text)
+    except InputFault as fault:
+        raise _wrong_subject(one) from fault
+    if not name.value("CN"):
+        raise _wrong_subject(one)
+    return name.pairs
+
+
+def _wrong_subject(one: Hl7Application) -> InputFault:
+    return InputFault(say(f"subjects de l'application {one.name} : un nom ne se lit pas",
+                          f"subjects of application {one.name}: a name cannot be read"), rule="HL7-DN",
+                      remedy="CN=…,OU=…,O=…,C=… (openssl x509 -noout -subject -nameopt RFC2253)")
 
 
 def check_mailboxes(applications: Sequence[Application], ours: frozenset[str]) -> None:
@@ -81,6 +101,7 @@ def door_tls(config: Config) -> ssl.SSLContext | None:
         if anchors is not None:
             context.load_verify_locations(cafile=str(anchors))
             context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # the issuing authority alone is enough
     except (OSError, ssl.SSLError) as fault:
         raise InputFault(say("le TLS de la porte MLLP ne peut pas être préparé", "TLS of the MLLP door cannot be set up"),
                          detail=type(fault).__name__, rule="HL7-TLS", remedy="hl7.tls, hl7.client_authorities, tls") from fault
@@ -94,11 +115,21 @@ def link_tls(config: Config, one: Hl7Application) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(
             cafile=str(config.path(one.connect_authorities)) if one.connect_authorities is not None else None)
+        if one.connect_certificate is not None and one.connect_key is not None:
+            context.load_cert_chain(config.path(one.connect_certificate), config.path(one.connect_key), _no_password)
     except (OSError, ssl.SSLError) as fault:
         raise InputFault(say("le TLS vers une application ne peut être préparé", "TLS toward an application cannot be set up"),
-                         detail=type(fault).__name__, rule="HL7-TLS", remedy="connect_authorities") from fault
+                         detail=type(fault).__name__, rule="HL7-TLS",
+                         remedy="connect_authorities, connect_certificate, connect_key") from fault
+    if one.connect_authorities is not None:
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # an issuing authority, or the certificate itself
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _no_password() -> str:
+    """A key with a password is refused: OpenSSL would ask for it on the terminal."""
+    return ""
 
 
 class Hl7Topic(Topic):
@@ -141,7 +172,8 @@ class Hl7Topic(Topic):
         for one, application in zip(section.applications, applications, strict=True):
             if one.connect:
                 host, port = split_hostport(one.connect)
-                link = MllpLink(MllpTarget(host, port, link_tls(ground.config, one), answer_seconds=section.answer_seconds))
+                link = MllpLink(MllpTarget(host, port, link_tls(ground.config, one), one.connect_name,
+                                           answer_seconds=section.answer_seconds))
                 self._links.append(link)
                 self._outboxes[one.name] = Outbox(application, link, OutboxParts(ground.stores, ground.clock, replies, settings))
 
@@ -175,7 +207,7 @@ class Hl7Topic(Topic):
         await self._inbox.open()
         if self._door is not None and self._server is not None:
             tls = door_tls(self._ground.config)
-            await self._door.listen(self._section.listen, self._server, tls)
+            await self._server.open(self._section.listen, tls)
             log.info("listening", door="mllp", address=self._section.listen, tls=tls is not None)
 
     async def close(self) -> None:

@@ -38,7 +38,7 @@ def life_keeper(config: Config, stores: Stores, clock: Clock) -> LifeKeeper:
     """Give a keeper that writes to our own domains only, for the command line: the white list is the operator's."""
     section = config.operator.life
     return LifeKeeper(life_desk(config, stores, clock), KeeperSettings(
-        section.max_gap_days, section.max_share_percent, section.quota_steps, section.quota_seconds))
+        section.max_gap_days, section.max_share_percent, section.max_always, section.quota_steps, section.quota_seconds))
 
 
 class LifeTopic(Topic):
@@ -54,7 +54,7 @@ class LifeTopic(Topic):
         self.uses = UseBook(self.desk)
         self._enabled = section.enabled
         self.keeper = LifeKeeper(self.desk, KeeperSettings(
-            section.max_gap_days, section.max_share_percent, section.quota_steps, section.quota_seconds,
+            section.max_gap_days, section.max_share_percent, section.max_always, section.quota_steps, section.quota_seconds,
             lambda domain: not isinstance(context.trust.may_queue_for(domain), Refuse),
             timedelta(hours=ground.config.operator.relay.expiry_hours)), self.uses)
         ground.accounts.listeners.append(self.uses.note)

@@ -26,7 +26,6 @@ from mssante.transport.ldap_client import LdapTarget
 from mssante.transport.ldap_people import LdapPeople, PeopleQuestion, Search
 
 log = structlog.get_logger("scim")
-FLUSH_SECONDS = 30.0
 FIRST_SECONDS = 60.0  # before the first reading of a local directory
 
 
@@ -84,9 +83,8 @@ class ProvisioningTopic(Topic):
     def __init__(self, ground: Ground) -> None:
         section, hosted = ground.config.operator.provisioning, ground.context.settings.domains
         domains = frozenset(one.lower() for one in section.domains) & hosted if section.domains else hosted
-        self._tokens = ApiTokens(ground.stores, ground.clock)
         desk = ScimDesk(ground.stores, ground.clock, ScimSettings(domains, require_holder=section.require_holder), check_person)
-        self._endpoint = ScimEndpoint(desk, TokenDoor(self._tokens)) if section.scim else None
+        self._endpoint = ScimEndpoint(desk, TokenDoor(ground.tokens)) if section.scim else None
         self._sync = sync_desk(ground.config, ground.stores, ground.clock)
         self._period = section.ldap_period_seconds
 
@@ -95,27 +93,14 @@ class ProvisioningTopic(Topic):
         return self._endpoint.routes() if self._endpoint is not None else ()
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Give the writer of the last uses of tokens, and the reader of the local directory."""
-        found = [self._flush_forever()] if self._endpoint is not None else []
-        return [*found, self._sync_forever(self._sync)] if self._sync is not None and self._period > 0 else found
+        """Give the reader of the local directory."""
+        return (self._sync_forever(self._sync),) if self._sync is not None and self._period > 0 else ()
 
     async def _sync_forever(self, desk: SyncDesk) -> None:
         await asyncio.sleep(min(FIRST_SECONDS, self._period))
         while True:
             await sync_once(desk)
             await asyncio.sleep(self._period)
-
-    async def _flush_forever(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.close()
-
-    async def close(self) -> None:
-        """Write the last uses that are left."""
-        try:
-            await self._tokens.flush()
-        except MssFault as fault:
-            log.error("token_uses_not_written", rule=fault.rule)
 
 
 async def sync_once(desk: SyncDesk) -> None:

@@ -2,8 +2,10 @@
 
 - One connection to each application, kept open; it is made again when it has gone, or when an answer did not come in time: what
   comes late is never taken for the answer to another message.
+- With TLS: chain, dates and name of the application's certificate are checked before an octet of a message leaves; there is no
+  way back to a clear connection. An application that refuses our certificate says so by an alert, in 1.3 after the handshake.
 - Bounded: seconds to connect and to answer, octets of an answer. Faults are OperatorFault `HL7-INJOIGNABLE`, `HL7-DELAI`,
-  `HL7-REPONSE`; nothing of a message is in them.
+  `HL7-REPONSE`, `HL7-TLS` (with OpenSSL's reason); nothing of a message is in them.
 Called by services.hl7outbox through its port `Link`, and by the lab's hospital.
 """
 
@@ -23,11 +25,12 @@ PIECE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class MllpTarget:
-    """An application. tls: None for a clear connection inside the hospital."""
+    """An application. tls: None for a clear connection inside the hospital; name: expected in its certificate, empty for host."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    name: str = ""
     connect_seconds: float = 10.0
     answer_seconds: float = 30.0
     answer_bytes: int = 1 << 20
@@ -55,6 +58,11 @@ class MllpLink:
                 await self._drop()
                 raise OperatorFault(say("l'application n'a pas répondu à temps", "the application did not answer in time"),
                                     rule="HL7-DELAI", remedy="hl7.answer_seconds") from fault
+            except ssl.SSLError as fault:
+                await self._drop()
+                raise OperatorFault(say("TLS avec l'application : refusé", "TLS with the application: refused"),
+                                    detail=_reason(fault), rule="HL7-TLS",
+                                    remedy="hl7.applications : connect_authorities, connect_name, connect_certificate") from fault
             except (OSError, asyncio.IncompleteReadError) as fault:
                 await self._drop()
                 raise OperatorFault(say("l'application est injoignable", "the application cannot be reached"),
@@ -70,9 +78,12 @@ class MllpLink:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         target = self._target
-        async with asyncio.timeout(target.connect_seconds):
-            streams = await asyncio.open_connection(
-                target.host, target.port, ssl=target.tls, server_hostname=target.host if target.tls is not None else None)
+        expected = (target.name or target.host) if target.tls is not None else None
+        try:
+            async with asyncio.timeout(target.connect_seconds):
+                streams = await asyncio.open_connection(target.host, target.port, ssl=target.tls, server_hostname=expected)
+        except TimeoutError as fault:  # nobody there, or an application that waits for HL7 in clear while we wait for its TLS
+            raise ConnectionError("no connection in time") from fault
         self._streams = streams
         self._framer = Framer(target.answer_bytes)
         return streams
@@ -98,3 +109,10 @@ class MllpLink:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await streams[1].wait_closed()
+
+
+def _reason(fault: ssl.SSLError) -> str:
+    """Give OpenSSL's verdict on the certificate, or its word for what went wrong."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"{fault.verify_message}"
+    return str(fault.reason or type(fault).__name__)

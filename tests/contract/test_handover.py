@@ -13,7 +13,7 @@ from mssante.model.journal import JournalKind
 from mssante.storage.handover import HandedRecipient, HandedRecord
 from mssante.storage.interfaces import Acceptance, Stores
 from mssante.storage.opposition import Opposition
-from mssante.storage.webhooks import Webhook, WebhookEvent
+from mssante.storage.webhooks import HookBacklog, Webhook, WebhookEvent
 
 DAY = timedelta(days=1)
 ONE = HandedRecord("token 1", "clé", "remise_1", "f" * 64, 7, "trace1", "<1@a.fr>", NOW, NOW, {"documents": 1, "to": ["x@b.fr"]})
@@ -127,6 +127,7 @@ async def test_the_outbox(stores: Stores) -> None:
     assert len(await read(stores, lambda tx: stores.webhooks.due(tx, "wh_1", NOW + 9 * DAY, 1))) == 1
     await write(stores, lambda tx: stores.webhooks.settle(tx, replace(due[0], attempts=2, done_at=NOW + DAY, detail="204")))
     await write(stores, lambda tx: stores.webhooks.settle(tx, replace(due[1], attempts=1, next_attempt_at=NOW + 5 * DAY, detail="500")))
+    assert await read(stores, stores.webhooks.backlog) == {"wh_1": HookBacklog(2, NOW + DAY, 1), "wh_2": HookBacklog(3, NOW, 0)}
     assert await read(stores, lambda tx: stores.webhooks.due(tx, "wh_1", NOW + 3 * DAY)) == [
         replace(events[4], sequence=due[1].sequence + 2)]
     kept = await read(stores, lambda tx: stores.webhooks.events(tx, "wh_1", after=due[0].sequence, limit=1))

@@ -9,7 +9,7 @@ from typing import Any
 from support.storage_values import NOW
 
 from mssante.storage.interfaces import Stores
-from mssante.storage.interfacing import CLOSED, GIVEN, OPEN, REFUSED, RETRIED, OutboxItem, RepairItem, TakenMessage
+from mssante.storage.interfacing import CLOSED, GIVEN, OPEN, REFUSED, RETRIED, Backlog, OutboxItem, RepairItem, TakenMessage
 
 HOUR = timedelta(hours=1)
 TAKEN = TakenMessage("dpi", "015", "f" * 64, "remise_1 remise_2", "T1 T2", b"MSH|\xe9", NOW)
@@ -46,6 +46,21 @@ async def test_the_outbox_keeps_order_and_references(stores: Stores) -> None:
     assert await stores.database.read(port.depth) == {"dpi": 1, "ris": 1}
     rows = await stores.database.read(lambda tx: port.of_message(tx, "dpi", 7))
     assert [(one.state, one.body, one.detail) for one in rows] == [(GIVEN, b"", "AA"), ("waiting", b"", "")]
+
+
+async def test_what_waits_and_since_when(stores: Stores) -> None:
+    port = stores.interfacing
+    assert await stores.database.read(lambda tx: (port.backlog(tx), port.repairs_open(tx))) == ({}, {})
+    second = replace(ITEM, reference="mdm 7/2", created_at=ITEM.created_at + HOUR)
+    await write(stores, lambda tx: [port.put(tx, one) for one in (second, ITEM, replace(ITEM, interface="ris"))])
+    head = await stores.database.read(lambda tx: port.head(tx, "ris"))
+    await write(stores, lambda tx: (port.settle(tx, head.sequence, GIVEN, "AA"), port.add_repair(tx, REPAIR),
+                                    port.add_repair(tx, replace(REPAIR, message_id=8, created_at=REPAIR.created_at + HOUR)),
+                                    port.add_repair(tx, replace(REPAIR, message_id=9, state=CLOSED))))
+    head = await stores.database.read(lambda tx: port.head(tx, "dpi"))
+    await write(stores, lambda tx: port.attempted(tx, head.sequence, NOW + HOUR, ""))
+    assert await stores.database.read(port.backlog) == {"dpi": Backlog(2, ITEM.created_at, 1)}
+    assert await stores.database.read(port.repairs_open) == {REPAIR.interface: Backlog(2, REPAIR.created_at)}
 
 
 async def test_lists_and_refused_rows_that_go(stores: Stores) -> None:

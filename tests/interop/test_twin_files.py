@@ -164,5 +164,16 @@ def test_a_professional_reads_a_document_in_the_web_account(running_lab: Running
         stranger = place.rsplit("/", 1)[0] + "/999999999"
         browser.driver.get(stranger)
         assert "PAT-TROIS" not in browser.driver.page_source
+        config = running_lab.folder / "beta" / "operator_config"
+        assert running_lab.command("mailbox", "suspend", person.address, "--config", config)[0] == 0
+        try:
+            for shut in (place.rsplit("/", 1)[0], place, f"{place}/1"):
+                browser.driver.get(shut)
+                page = browser.driver.page_source
+                assert "PAT-TROIS" not in page and "Infection" not in page, "a suspended box is read by no door"
+        finally:
+            assert running_lab.command("mailbox", "resume", person.address, "--config", config)[0] == 0
+        browser.driver.get(place)
+        assert browser.driver.find_elements(By.CSS_SELECTOR, "main li a[href$='/1']"), "and again once it is open"
     finally:
         browser.driver.quit()

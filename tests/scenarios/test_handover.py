@@ -2,6 +2,8 @@
 
 - A program posts a PDF with its facts for a doctor of beta and waits for webhooks: relayed, then read, when the doctor's software
   sends its receipt. The same document dropped as a file goes the same way, its receipt is written again.
+- 200 files dropped in a watched folder while alpha is killed at random moments and started again: none lost, none doubled, each with
+  its receipt, nothing left behind.
 - 200 POSTs by 8 connections while alpha is killed twice and started again; each program tries again until it gets an answer,
   as its manual says. At the end: 200 keys answered, 200 messages in the mailbox, none twice.
 The configuration of alpha is put back at the end.
@@ -41,6 +43,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 CLAIRE, SERVICE = "claire.martin@alpha.mssante.test", "secretariat.cardio@alpha.mssante.test"
 PAUL = "paul.durand@beta.mssante.test"
 POSTS, CONNECTIONS, KILLS = 200, 8, 2
+FILES, FILE_KILLS = int(os.environ.get("MSSANTE_DROP_FILES", "200")), int(os.environ.get("MSSANTE_DROP_KILLS", "3"))
 SEED = int(os.environ.get("MSSANTE_CRASH_SEED", "20261123"))
 FACTS: dict[str, Any] = {
     "patient": {"family_birth": NAMES[0], "given_birth": NAMES[1], "birth_date": "1979-03-28", "sex": "F", "ins": INS,
@@ -230,6 +233,46 @@ def test_opposition_by_command_stops_the_api_and_a_reason_passes(programs: Progr
     finally:
         assert opposition("remove", "--by", "accueil", "--reason", "fin du test") == 0
     assert INS not in programs.lab.log("alpha")
+
+
+def test_kill_nine_among_two_hundred_dropped_files(programs: Programs) -> None:
+    lab, chance, folder = programs.lab, random.Random(SEED), programs.folder
+    sent = folder / "envoyes"
+    before = {one.name for one in sent.iterdir()} if sent.is_dir() else set()
+    with lab.reader(CLAIRE) as reader:
+        known = set(message_ids(reader))
+    request = json.dumps({"to": [CLAIRE], "facts": FACTS})
+    for rank in range(FILES):
+        (folder / f"lot-{rank:04d}.pdf").write_bytes(PDF + b"\n%% %d\n" % rank)
+        (folder / f"lot-{rank:04d}.json").write_text(request, encoding="utf-8")
+
+    def put_away() -> int:
+        return sum(one.name.startswith("lot-") and one.name.endswith(".json") for one in sent.iterdir()) if sent.is_dir() else 0
+
+    seen_at = []
+    for rank in range(FILE_KILLS):
+        goal = 2 * FILES * rank // (FILE_KILLS + 1) + chance.randrange(1, 2 * FILES // (FILE_KILLS + 2))
+        soon(lambda goal=goal: put_away() >= goal, 60)
+        lab.kill("alpha")
+        seen_at.append(put_away() // 2)
+        lab.start("alpha")
+    assert soon(lambda: put_away() == 2 * FILES, 60)
+
+    def left() -> list[str]:
+        return sorted(one.name for one in folder.iterdir() if one.is_file()) + [one.name for one in (folder / ".suivi").glob("*.move")]
+
+    assert soon(lambda: left() == [], 20), left()
+    names = {one.name for one in sent.iterdir() if not one.name.startswith(".")} - before
+    assert names == {f"lot-{rank:04d}{end}" for rank in range(FILES) for end in (".pdf", ".json", ".recu.json")}
+    receipts = [json.loads((sent / f"lot-{rank:04d}.recu.json").read_text(encoding="utf-8")) for rank in range(FILES)]
+    assert len({one["id"] for one in receipts}) == FILES
+    with lab.reader(CLAIRE) as reader:
+        found = Counter({name: count for name, count in message_ids(reader).items() if name not in known})
+    expected = {one["message_id"] for one in receipts}
+    lost, doubled = expected - set(found), [name for name, count in found.items() if count > 1]
+    report("dropfolder.md", f"seed {SEED}, {FILES} files, {FILE_KILLS} kills (pairs put away at each: {seen_at}); "
+           f"found {sum(found.values())}, lost {len(lost)}, doubled {len(doubled)}, unknown {len(set(found) - expected)}")
+    assert (lost, doubled, set(found) - expected) == (set(), [], set())
 
 
 def test_kill_nine_in_the_middle_of_two_hundred_posts(programs: Programs) -> None:

@@ -14,7 +14,6 @@ import base64
 import os
 import random
 import re
-import socket
 import threading
 import time
 from collections import Counter
@@ -82,21 +81,15 @@ class Ward:
         return self.run(one())
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def ward(running_lab: RunningLab) -> Iterator[Ward]:
-    lab, made = running_lab, Ward(running_lab, free_port())
+    lab, made = running_lab, Ward(running_lab, running_lab.address("alpha", "mllp")[1])
     made.hospital.decide = made.decide
     threading.Thread(target=made.loop.run_forever, daemon=True).start()
     port = made.run(made.hospital.listen("127.0.0.1:0"))
     config = lab.folder / "alpha" / "operator_config" / "operator.toml"
     kept = config.read_text(encoding="utf-8")
-    config.write_text(kept + (
+    config.write_text(kept.partition("\n[hl7]\n")[0] + (  # what the lab's own says, with an application that is given messages
         f'\n[hl7]\nenabled = true\nlisten = "127.0.0.1:{made.port}"\npoll_seconds = 0.1\nretry_seconds = 0.1\n'
         'retry_most_seconds = 1.0\n\n[[hl7.applications]]\nname = "dpi"\n'
         f'mailbox = "{RESULTS}"\nsending_application = "DPI"\nnetworks = ["127.0.0.0/8"]\nconnect = "127.0.0.1:{port}"\n'

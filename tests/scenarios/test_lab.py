@@ -10,11 +10,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.handing import cda
+from support.hl7 import order
 
 from mssante.lab.mailclient import InboxWatcher, Login, anchors_context
 from mssante.lab.manifest import Lab
@@ -68,7 +71,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("scenario") / "lab"
     csv = path.parent / "accounts.csv"
     csv.write_text("operator,local_part,type,password\nbeta,u0,PER,bench\n")
-    result = mssante("up", path, "--base-port", free_base_port(), "--accounts", 1, "--accounts-file", csv, "--detach")
+    result = mssante("up", path, "--base-port", free_base_port(), "--accounts", 1, "--accounts-file", csv, "--hospital",
+                     "--detach")
     try:
         assert result.returncode == 0, result.stdout + result.stderr
         assert result.stdout.splitlines()[-1] == "ready"
@@ -87,7 +91,7 @@ def healed(folder: Path) -> Iterator[None]:
 def test_everything_is_up(folder: Path) -> None:
     code, document = as_json("status", folder)
     assert code == 0 and document["ok"] is True
-    assert [one["part"] for one in document["parts"]] == ["infra", "alpha", "beta", "citizen"]
+    assert [one["part"] for one in document["parts"]] == ["infra", "alpha", "beta", "citizen", "hospital"]
     lab = Lab.load(folder)
     assert all(one.pid for one in lab.operators)
     assert {one.address.partition("@")[0] for one in lab.operator("beta").accounts} >= {"user0001", "u0"}
@@ -101,6 +105,19 @@ def test_a_letter_arrives_identical_and_its_way_is_told(folder: Path) -> None:
     steps = [one["step"] for one in report["timeline"]]
     assert {"accepted", "visible", "relayed"} <= set(steps)
     assert report["attachments"][0] == "application/zip"
+
+
+def test_the_little_hospital_sends_and_is_given(folder: Path) -> None:
+    hospital = Lab.load(folder).document["hospital"]
+    place = folder / hospital["folder"]
+    draft = place / "1.hl7"
+    draft.write_bytes(order(("resultats@alpha.mssante.test",), kind="ORU", event="R01", control="LAB1", content=cda()))
+    draft.rename(place / "out" / "1.hl7")
+    assert soon(lambda: (place / "sent" / "1.hl7.ack").exists())
+    assert (place / "sent" / "1.hl7.ack").read_text(encoding="utf-8").startswith("AA")
+    assert soon(lambda: any("MDM" in one.name for one in (place / "in").iterdir())), "the mailbox is its own: the document comes back"
+    got = next(one for one in (place / "in").iterdir() if "MDM" in one.name).read_bytes()
+    assert b64encode(cda()) in got
 
 
 @pytest.mark.parametrize("to", ["279035121518989@patient.mssante.test", "u0@beta.mssante.test",

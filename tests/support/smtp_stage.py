@@ -23,7 +23,7 @@ from support.clock import FakeClock
 from support.pki import build_igc, pem_files, signed_whitelist
 
 from mssante.endpoints.listeners import Door
-from mssante.endpoints.smtp_base import SmtpSettings, running_commands
+from mssante.endpoints.smtp_base import Intake, SmtpSettings, running_commands
 from mssante.endpoints.smtp_verbs import HardenedSmtp
 from mssante.endpoints.tls_context import server_context
 from mssante.model.journal import JournalKind
@@ -225,9 +225,9 @@ class SmtpStage:
         door = Door(policy, total=total, per_address=per_address)
         model = HardenedSmtp(self.reception if operator else self.submission, settings, door, asyncio.get_running_loop())
 
-        def factory() -> HardenedSmtp:
+        def factory() -> Intake:
             self.sessions.append(model.spawn())
-            return self.sessions[-1]
+            return self.sessions[-1].intake or model.accept()
 
         server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls if implicit else None)
         self.doors.append(door)

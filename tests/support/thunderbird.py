@@ -135,10 +135,8 @@ class Thunderbird:
 
 
 @contextmanager
-def running_thunderbird(folder: Path, account: MailAccount, anchors: Path, seconds: float = 45) -> Iterator[Thunderbird]:
-    """Start it on a virtual screen; the password is known to it, the account's folders are not read yet."""
-    profile = folder / "profile"
-    write_profile(profile, account, anchors)
+def launched(folder: Path, profile: Path, seconds: float = 45) -> Iterator[int]:
+    """Start it on a virtual screen with a profile; give the port of its Marionette. The whole group of processes ends with it."""
     command = ["xvfb-run", "--auto-servernum", "thunderbird", "--profile", str(profile), "--no-remote", "--marionette",
                "--remote-allow-system-access"]
     environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MOZ_DISABLE_CONTENT_SANDBOX": "1",
@@ -148,7 +146,28 @@ def running_thunderbird(folder: Path, account: MailAccount, anchors: Path, secon
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=environment,
                                    start_new_session=True)
     try:
-        driver = Marionette(_port(profile, process, seconds))
+        yield _port(profile, process, seconds)
+    except BaseException:
+        time.sleep(0.5)  # its log is written a little later
+        for log_file in folder.glob("imap*.moz_log"):
+            print("\n".join(line[:300] for line in log_file.read_text(errors="replace").splitlines()[-80:]))
+        raise
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+@contextmanager
+def running_thunderbird(folder: Path, account: MailAccount, anchors: Path, seconds: float = 45) -> Iterator[Thunderbird]:
+    """Start it on a virtual screen; the password is known to it, the account's folders are not read yet."""
+    profile = folder / "profile"
+    write_profile(profile, account, anchors)
+    with launched(folder, profile, seconds) as port:
+        driver = Marionette(port)
         try:
             found = Thunderbird(driver)
             found.run("""
@@ -157,20 +176,8 @@ def running_thunderbird(folder: Path, account: MailAccount, anchors: Path, secon
                 await Services.logins.addLoginAsync(info);
                 await until(() => !server.passwordPromptRequired, "password");""", account.host, account.login, account.password)
             yield found
-        except BaseException:
-            time.sleep(0.5)  # its log is written a little later
-            for log_file in folder.glob("imap*.moz_log"):
-                print("\n".join(line[:300] for line in log_file.read_text(errors="replace").splitlines()[-80:]))
-            raise
         finally:
             driver.close()
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
 
 
 def _port(profile: Path, process: subprocess.Popen[bytes], seconds: float) -> int:

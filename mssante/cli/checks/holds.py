@@ -31,20 +31,27 @@ def pin_findings(config: Config) -> Iterator[Finding]:
                    "mssante whitelist diff current waiting ; mssante whitelist adopt waiting --force")
 
 
+def readable(config: Config) -> bool:
+    """Tell if there is a database of our version to read; a file of SQLite is looked at and never made."""
+    from mssante.storage.open import peek_sqlite
+
+    if not config.storage_url.startswith(_SQLITE):
+        return True
+    path = Path(config.storage_url.removeprefix(_SQLITE))
+    try:
+        state = peek_sqlite(path) if path.exists() else None
+    except MssFault:  # BASE-01 tells it
+        return False
+    return state is not None and state.found == state.ours
+
+
 def hold_findings(config: Config, now: datetime) -> Iterator[Finding]:
     """Tell holds with the recipients that they keep; silent while there is no database, or an older one."""
     from mssante.cli.hold import affected, read_holds
     from mssante.routing.holding import words
-    from mssante.storage.open import peek_sqlite
 
-    if config.storage_url.startswith(_SQLITE):
-        path = Path(config.storage_url.removeprefix(_SQLITE))
-        try:
-            state = peek_sqlite(path) if path.exists() else None
-        except MssFault:  # BASE-01 tells it
-            return
-        if state is None or state.found != state.ours:
-            return
+    if not readable(config):
+        return
     title = say("retenues", "holds")
     try:
         holds, waiting = read_holds(config)

@@ -85,7 +85,24 @@ def check_header(message: Message, processing: tuple[str, ...]) -> str:
     if header.text(11) not in processing:
         raise Hl7Fault(Hl7Code.PROCESSING_ID, "MSH-11 non pris ici", rule="HL7-MSH11", place=header.place(11),
                        remedy=f"attendu : {', '.join(processing)}")
+    _check_protocol(message)
     return control_id
+
+
+def _check_protocol(message: Message) -> None:
+    """Refuse what the exchange could not keep: a part of a message, an application that does not want the answer that frees it.
+
+    The volets allow MSA-1 = AA, AE, AR alone, which in enhanced mode are the application acknowledgement (HL7 2.5 §2.9): it is
+    given for every message, whatever MSH-15 asks, and CA, CE, CR never.
+    """
+    header = message.header
+    if header.text(14) or message.first("DSC") is not None:
+        raise Hl7Fault(Hl7Code.SEGMENT_SEQUENCE, "message en plusieurs morceaux (MSH-14, DSC)", rule="HL7-MORCEAU",
+                       place=header.place(14), remedy="un message entier par trame")
+    for field, taken in ((15, ("", "AL", "NE", "ER", "SU")), (16, ("", "AL"))):
+        if header.text(field) not in taken:
+            raise Hl7Fault(Hl7Code.TABLE_VALUE, f"mode d'acquittement non pris en MSH-{field}", rule="HL7-ACCUSE",
+                           place=header.place(field), remedy="MSH-16 vide ou AL : AA, AE ou AR repond a chaque message")
 
 
 def _event(header: Segment) -> tuple[str, str]:

@@ -22,6 +22,7 @@ CHARSETS = {"": "", "ASCII": "ascii", "8859/1": "iso-8859-1", "8859/15": "iso-88
             "UTF-8": "utf-8"}  # the last one is not in table 0211 but in the field
 _BOM = codecs.BOM_UTF8
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}\Z")
+BATCH = frozenset({"FHS", "BHS", "BTS", "FTS"})  # HL7 2.5 §2.10.3
 _MARKS = re.compile(r"[!-/:-@\[-`{-~]{4}#?\Z")  # the truncation mark of v2.7 (§2.5.5.2) is read and has no meaning
 MAX_LINES_OF_SP = 100
 
@@ -224,13 +225,20 @@ def _too_many(limits: Limits) -> Hl7Fault:
     return Hl7Fault(Hl7Code.CARDINALITY, f"plus de {limits.segments} segments", rule="HL7-TAILLE", remedy="decouper l'envoi")
 
 
+def _batch(place: Place) -> Hl7Fault:
+    return Hl7Fault(Hl7Code.SEGMENT_SEQUENCE, "lot de messages (FHS, BHS)", rule="HL7-LOT", place=place,
+                    remedy="un message par trame, sans FHS, BHS, BTS ni FTS : les volets n'ont pas de lot")
+
+
 def _marks(content: bytes) -> Delimiters:
     if content[:2] in (codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE) or content[:2] == b"M\0" or content[:2] == b"\0M":
         raise Hl7Fault(Hl7Code.DATA_TYPE, "UTF-16 n'est pas pris", rule="HL7-CHARSET", place=Place("MSH", 1, 18),
                        remedy="UNICODE UTF-8 ou 8859/15")
+    if content[:3].decode("latin-1") in BATCH:
+        raise _batch(Place(content[:3].decode("latin-1"), 1))
     if content[:3] != b"MSH":
         raise Hl7Fault(Hl7Code.SEGMENT_SEQUENCE, "le message ne commence pas par MSH", rule="HL7-ENTETE",
-                       remedy="un message a la fois, sans lot FHS/BHS")
+                       remedy="un message a la fois")
     head = content[3:12].decode("latin-1")
     field = head[:1]
     encoding = head[1:].partition(field)[0] if field else ""
@@ -265,6 +273,8 @@ def _segment(line: str, number: int, reading: _Reading) -> Segment:
     if not _NAME.match(name) or (len(line) > 3 and line[3] != marks.field):
         raise Hl7Fault(Hl7Code.SEGMENT_SEQUENCE, f"la ligne {number} n'est pas un segment", rule="HL7-SEGMENT",
                        remedy="finir chaque segment par CR, echapper les fins de ligne par \\.br\\")
+    if name in BATCH:
+        raise _batch(Place(name, 1))
     seen[name] = occurrence = seen.get(name, 0) + 1
     if line.count(marks.field) > limits.fields:
         raise Hl7Fault(Hl7Code.CARDINALITY, f"plus de {limits.fields} champs", rule="HL7-TAILLE", place=Place(name, occurrence))

@@ -84,6 +84,7 @@ def untagged(completion: Completion) -> bytes:
     return b"* " + _status(completion)
 
 
+@lru_cache(maxsize=1024)  # SELECT tells the same again and again
 def ok(text: str, code: bytes = b"") -> bytes:
     """Give `* OK [code] text`."""
     return untagged(Completion(Condition.OK, text, code))

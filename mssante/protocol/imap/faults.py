@@ -11,6 +11,8 @@ an echo of the client's octets: a line of a client may hold a password.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mssante.errors import MssFault, OperatorFault, PeerFault, StorageFull
 
 
@@ -80,6 +82,7 @@ class SessionEnd(PeerFault):
         return hash(self.text)
 
 
+@lru_cache(maxsize=512)
 def ascii_text(text: str) -> bytes:
     """Give a response text safe on the wire: printable ASCII, one line, at most 400 octets, never empty.
 

@@ -25,6 +25,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from mssante.protocol.imap.faults import ClientFault, SessionEnd
 from mssante.protocol.imap.limits import TAG, Limits
@@ -41,8 +42,7 @@ class NeedData(Enum):
 NEED_DATA = NeedData.NEED_DATA
 
 
-@dataclass(frozen=True, slots=True)
-class RawCommand:
+class RawCommand(NamedTuple):  # tuples here: made for each command, in a third of the time of a frozen dataclass
     """A framed command: `tokens` stands just after the name (`UID FETCH` counts as one name), or the last streamed literal."""
 
     tag: bytes
@@ -50,8 +50,7 @@ class RawCommand:
     tokens: Tokens
 
 
-@dataclass(frozen=True, slots=True)
-class RawLiteral:
+class RawLiteral(NamedTuple):
     """A literal was announced. streamed: octets of a message; `head.tokens` ends before its marker."""
 
     size: int
@@ -61,8 +60,7 @@ class RawLiteral:
     head: RawCommand
 
 
-@dataclass(frozen=True, slots=True)
-class LiteralChunk:
+class LiteralChunk(NamedTuple):
     """Octets of an accepted APPEND message, in order."""
 
     data: bytes
@@ -153,6 +151,11 @@ class Receiver:
     def read_size(self) -> int:
         """At most this many octets should be read from the socket at once."""
         return self._limits.read if self.trusted else self._limits.read_before
+
+    @property
+    def hungry(self) -> bool:
+        """True when the last event was NEED_DATA."""
+        return self._hungry
 
     @property
     def full(self) -> bool:
@@ -247,19 +250,22 @@ class Receiver:
             return NEED_DATA
         if isinstance(line, ClientFault):
             return self._broken_line(line)
-        self._line_octets += len(line)
+        marker = _marker_of(line)
         if self._head is None:
             head = self._read_head(line)
             if isinstance(head, ClientFault):
+                self._line_octets += len(line)
                 return self._fault_after(line, head)
+            if marker is None:
+                return head  # most commands are one line: nothing to remember
             self._head = head
             self._text_at = head.tokens.at
+        self._line_octets += len(line)
         self._lines.append(line)
-        marker = _marker_of(line)
         return self._announce(self._head, line, marker) if marker else self._complete(self._head)
 
     def _read_head(self, line: bytes) -> RawCommand | ClientFault:
-        """Read tag and name at the start of a command."""
+        """Read tag and name at the start of a command; its tokens hold the line."""
         tag = _TAG.match(line)
         if tag is None:
             return ClientFault(None, "expected a tag, a space and a command", at=0)
@@ -267,7 +273,7 @@ class Receiver:
         if name is None:
             return ClientFault(tag[1], "expected a command", at=tag.end())
         word = name[2].decode("ascii").upper()
-        return RawCommand(tag[1], f"UID {word}" if name[1] else word, Tokens(tag[1], b"", at=name.end()))
+        return RawCommand(tag[1], f"UID {word}" if name[1] else word, Tokens(tag[1], line[:-2], at=name.end()))
 
     def _complete(self, head: RawCommand) -> RawEvent:
         """Give the command whose last line was read."""

@@ -12,7 +12,7 @@ the commands of RFC 7162 §3.1. Only UNAUTHENTICATE turns things off (RFC 8437).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mssante.protocol.imap.capabilities import ENABLED_BY_CLIENT, PASSWORD_MECHANISMS, Figures, announce, with_figures
 from mssante.protocol.imap.commands.append import AppendReader
@@ -47,12 +47,13 @@ from mssante.protocol.imap.values import (
 
 __all__ = ["NEED_DATA", "Command", "Event", "ImapSession", "Line", "LiteralChunk", "LiteralWanted", "NeedData"]
 
-_ANY = frozenset({State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED})
-_BEFORE = frozenset({State.NOT_AUTHENTICATED})
-_AFTER = frozenset({State.AUTHENTICATED, State.SELECTED})
-_SELECTED = frozenset({State.SELECTED})
+# Tuples: a member of an Enum is found in one without its hash, which is a call.
+_ANY = (State.SELECTED, State.AUTHENTICATED, State.NOT_AUTHENTICATED)
+_BEFORE = (State.NOT_AUTHENTICATED,)
+_AFTER = (State.SELECTED, State.AUTHENTICATED)
+_SELECTED = (State.SELECTED,)
 
-STATES: dict[str, frozenset[State]] = {
+STATES: dict[str, tuple[State, ...]] = {
     **dict.fromkeys(("CAPABILITY", "NOOP", "LOGOUT", "ID"), _ANY),  # RFC 9051 §6.1
     **dict.fromkeys(("STARTTLS", "AUTHENTICATE", "LOGIN"), _BEFORE),  # §6.2
     **dict.fromkeys((  # §6.3
@@ -71,8 +72,7 @@ STATES: dict[str, frozenset[State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command that is well-formed and allowed now. name: upper-case, `UID FETCH` in one."""
 
     tag: bytes
@@ -80,8 +80,7 @@ class Command:
     value: CommandValue
 
 
-@dataclass(frozen=True, slots=True)
-class LiteralWanted:
+class LiteralWanted(NamedTuple):
     """A literal was announced: answer `accept_literal` or `refuse_literal`.
 
     value: the step of the Append that it ends (octets come as LiteralChunk), None for a small literal that the core holds.
@@ -131,6 +130,11 @@ class ImapSession:
     def full(self) -> bool:
         """True while enough is read ahead: stop reading until events are taken."""
         return self._receiver.full
+
+    @property
+    def hungry(self) -> bool:
+        """True when nothing is left to do before more octets come."""
+        return self._wanted is None and self._receiver.hungry
 
     @property
     def buffered(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntFlag, StrEnum
+from typing import NamedTuple
 
 from mssante.protocol.imap.aclvalues import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
 from mssante.protocol.imap.appendvalues import Append, AppendAction, AppendLiteral, AppendMessage, AppendUrl
@@ -457,8 +458,7 @@ class Condition(StrEnum):
     PREAUTH = "PREAUTH"
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):  # a tuple: made for each command
     """What a command ends with: `tag OK [code] text`. code without brackets (`READ-WRITE`), text ASCII."""
 
     condition: Condition = Condition.OK

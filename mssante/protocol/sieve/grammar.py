@@ -26,6 +26,7 @@ _TOKEN = re.compile(r'''
   | (?P<mark>[\[\](){},;])
 ''', re.VERBOSE | re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_BARE = re.compile(r"(?<!\r)\n")
 _MULTI_END = re.compile(r"(?m)^\.\r?$")
 _STUFFED = re.compile(r"(?m)^\.\.")
 
@@ -90,7 +91,8 @@ def parse_script(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Node, 
                          rule="SIEVE-FORME") from fault
     if "\x00" in text:
         raise SieveFault(text.count("\n", 0, text.index("\x00")) + 1, "octet nul", "NUL octet", rule="SIEVE-FORME")
-    return _Parser(_tokens(text.removeprefix("\ufeff"), limits), limits).script()
+    text = _BARE.sub("\r\n", text.removeprefix("\ufeff"))  # RFC 5228 §8.1: lines end with CRLF; LF alone means it
+    return _Parser(_tokens(text, limits), limits).script()
 
 
 def _tokens(text: str, limits: Limits) -> list[_Token]:

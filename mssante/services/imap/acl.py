@@ -18,7 +18,7 @@ from mssante.protocol.imap import rights as letters
 from mssante.protocol.imap.aclvalues import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
 from mssante.protocol.imap.faults import CommandRefused
 from mssante.protocol.imap.values import Completion
-from mssante.services.imap.rights import spelled
+from mssante.services.imap.rights import DELEGATE, spelled
 from mssante.services.imap.session import Answer, Session
 from mssante.services.sharing import RightChange, change_tx, lasting_rights
 from mssante.storage.interfaces import Holder, Tx
@@ -102,5 +102,6 @@ async def listrights(session: Session, value: ListRights) -> Answer:
 async def myrights(session: Session, value: MyRights) -> Answer:
     """Tell what the user may do in a folder."""
     folder = await session.find(value.folder)
-    held = spelled(session.shares.known(folder))
+    root = DELEGATE if session.account is not None and session.account.opened else None
+    held = spelled(session.shares.known(folder) if session.shares.covers(folder.name) else root)
     return Answer([aclencode.myrights_line(folder.name, held, utf8=session.wire.utf8)], Completion(text="MYRIGHTS completed"))

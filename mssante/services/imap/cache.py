@@ -16,11 +16,11 @@ from typing import Any
 
 from mssante.model.message import StoredMessage
 
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 256  # a changed flag costs the lines of one block to encode again
 _OVERHEAD = 250  # octets that a cached message costs beside its texts: two bytes objects, a tuple, a dictionary slot
 
 Texts = tuple[bytes, bytes]
-BlockKey = tuple[int, int, int]
+BlockKey = tuple[int, int, int]  # items, first row, row after the last: never over a multiple of BLOCK_ROWS
 
 
 class CacheBudget:
@@ -65,7 +65,7 @@ class ViewCache:
     def __init__(self, budget: CacheBudget) -> None:
         self._budget = budget
         self._texts: dict[int, Texts] = {}
-        self._blocks: dict[BlockKey, bytes] = {}
+        self._blocks: dict[int, dict[BlockKey, bytes]] = {}  # by block of rows
         self._held = 0
         self.columns: dict[str, dict[int, Any]] = {}  # name of a column -> message id -> value
 
@@ -116,23 +116,29 @@ class ViewCache:
 
     def block(self, key: BlockKey) -> bytes | None:
         """Give the lines of a block: key is (items, first row, row after the last)."""
-        return self._blocks.get(key)
+        held = self._blocks.get(key[1] // BLOCK_ROWS)
+        return held.get(key) if held is not None else None
 
     def keep_block(self, key: BlockKey, lines: bytes) -> None:
         """Hold the lines of a block, if they fit."""
         if self._admit(len(lines) + 100):
-            self._blocks[key] = lines
+            of_rows = self._blocks.setdefault(key[1] // BLOCK_ROWS, {})
+            shorter = [other for other in of_rows if other[:2] == key[:2]]  # the same lines before messages came
+            self._release([of_rows.pop(other) for other in shorter])
+            of_rows[key] = lines
 
     def forget_blocks(self) -> None:
         """An expunge moved numbers: no block is right any more."""
-        self._release(list(self._blocks))
+        self._release([lines for of_rows in self._blocks.values() for lines in of_rows.values()])
+        self._blocks.clear()
 
     def forget_flags(self, index: int) -> None:
         """The flags or modseq of one row changed."""
-        if self._blocks:
-            self._release([key for key in self._blocks if key[1] <= index < key[2]])
+        of_rows = self._blocks.pop(index // BLOCK_ROWS, None)
+        if of_rows:
+            self._release(list(of_rows.values()))
 
-    def _release(self, keys: list[BlockKey]) -> None:
-        freed = sum(len(self._blocks.pop(key)) + 100 for key in keys)
+    def _release(self, dropped: list[bytes]) -> None:
+        freed = sum(len(lines) + 100 for lines in dropped)
         self._held -= freed
         self._budget.used -= freed

@@ -23,6 +23,7 @@ _WORDS = ((Flags.ANSWERED, b"\\Answered"), (Flags.FLAGGED, b"\\Flagged"), (Flags
 FLAG_TEXTS = tuple(b" ".join(word for flag, word in _WORDS if mask & flag) for mask in range(64))
 
 _heads: list[bytes] = []
+_decimals: list[bytes] = []
 
 Column = bytes | Sequence[bytes]  # a text repeated on every line, or one text a line
 
@@ -38,6 +39,18 @@ def flags_text(mask: int, keywords: str) -> bytes:
 def numbers(values: Iterable[int]) -> list[bytes]:
     """Give the decimal texts of many numbers (one pass, faster than one format call each)."""
     return " ".join(map(str, values)).encode("ascii").split()
+
+
+def uid_texts(uids: Sequence[int]) -> Sequence[bytes]:
+    """Give the decimal texts of UIDs in order; a run without gaps is a slice of texts kept once for all folders."""
+    if not uids or uids[-1] >= _HELD_HEADS:
+        return numbers(uids)
+    first, last = uids[0], uids[-1]
+    if last >= len(_decimals):
+        _decimals.extend([b"%d" % number for number in range(len(_decimals), last + 1024)])
+    if last - first + 1 == len(uids):
+        return _decimals[first:last + 1]
+    return list(map(_decimals.__getitem__, uids))
 
 
 def heads(sequence: Sequence[int]) -> Sequence[bytes]:

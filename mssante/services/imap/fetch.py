@@ -25,7 +25,18 @@ from mssante.protocol.imap.objectid import email_ids
 from mssante.protocol.imap.syncencode import vanished_lines
 from mssante.protocol.imap.values import Completion, Fetch, FetchItem, Section, SectionKind, SectionText
 from mssante.services.imap.cache import BLOCK_ROWS, Texts
-from mssante.services.imap.columns import FLAG_TEXTS, Column, dates, flags_text, heads, lines, numbers, save_dates, uid_heads
+from mssante.services.imap.columns import (
+    FLAG_TEXTS,
+    Column,
+    dates,
+    flags_text,
+    heads,
+    lines,
+    numbers,
+    save_dates,
+    uid_heads,
+    uid_texts,
+)
 from mssante.services.imap.content import ContentReader, cut, literal, needs_tree
 from mssante.services.imap.flagging import change_flags
 from mssante.services.imap.flaglist import new_words
@@ -44,6 +55,7 @@ _PREVIEWS = FetchItem.PREVIEW | FetchItem.PREVIEW_LAZY
 _WORTH_KEEPING = 64  # rows: below, encoding again costs less than keeping
 QUICK_BODIES = 4  # messages whose bodies are read without a thread (docs/adr/0012)
 QUICK_TEXTS = 64
+SLICE_BYTES = 96 * 1024
 
 
 async def fetch(session: Session, value: Fetch) -> Answer:
@@ -152,7 +164,7 @@ class _Fetching:
             columns.extend([b" " + name if columns else name, column, end])
 
         if items & FetchItem.UID:
-            item(b"UID ", numbers(take(table.uids, rows)))
+            item(b"UID ", uid_texts(take(table.uids, rows)))
         if items & FetchItem.FLAGS:
             item(b"FLAGS (", _flag_texts(self.session, self.view, part), b")")
         if items & FetchItem.INTERNALDATE:
@@ -236,14 +248,14 @@ class _Fetching:
         for place, content in enumerate(contents):
             if content.inline is not None:
                 continue
-            if place > start:
-                data = await self._inline(part.part(start, place), contents[start:place])
+            for first, stop in _slices(contents, start, place):
+                data = await self._inline(part.part(first, stop), contents[first:stop])
                 yield self._words() + data
             async for data in self._large(part.part(place, place + 1), content):
                 yield data
             start = place + 1
-        if start < len(contents):
-            data = await self._inline(part.part(start, len(contents)), contents[start:])
+        for first, stop in _slices(contents, start, len(contents)):
+            data = await self._inline(part.part(first, stop), contents[first:stop])
             yield self._words() + data
 
     async def _inline(self, part: Picked, contents: Sequence[StoredMessage]) -> bytes:
@@ -255,7 +267,8 @@ class _Fetching:
         return self._inline_lines(part, contents)
 
     def _inline_lines(self, part: Picked, contents: Sequence[StoredMessage]) -> bytes:
-        columns = self._with_texts(part, [(content.envelope, content.bodystructure) for content in contents])
+        texts = [(content.envelope, content.bodystructure) for content in contents] if self.items & _TEXTS else []
+        columns = self._with_texts(part, texts)
         for section in self.sections:
             lead = b" " if columns else b""
             if _is_whole(section):  # the common case, without one more copy of the body
@@ -313,6 +326,16 @@ def _flag_texts(session: Session, view: FolderView, part: Picked) -> list[bytes]
     keywords = view.keywords
     return [flags_text(mask, keywords.get(uid, ""))
             for mask, uid in zip(flags, take(part.table.uids, part.rows), strict=True)]
+
+
+def _slices(contents: Sequence[StoredMessage], start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Cut what was read at once into what is encoded and sent at once: the client reads one while we make the next."""
+    held, first = 0, start
+    for place in range(start, stop):
+        held += contents[place].body_size
+        if held >= SLICE_BYTES or place == stop - 1:
+            yield first, place + 1
+            held, first = 0, place + 1
 
 
 def _pieces(picked: Picked, messages: int, octets: int) -> Iterator[Picked]:

@@ -19,6 +19,7 @@ from mssante.services.imap.session import Session
 from mssante.storage.interfaces import FlagChange, Tx
 
 _SEEN = int(Flags.SEEN)
+QUICK_ROWS = 16  # rows changed without a thread (docs/adr/0026)
 
 
 async def change_flags(session: Session, uids: Sequence[int], change: FlagChange, *, tell: bool,
@@ -35,7 +36,7 @@ async def change_flags(session: Session, uids: Sequence[int], change: FlagChange
 
     try:
         if session.seen is None:
-            rows, refused = await stores.database.write(unit)
+            rows, refused = await stores.database.write(unit, quick=len(uids) <= QUICK_ROWS)
         else:
             rows, refused = await change_private(session, uids, change)
     except LookupError:

@@ -29,6 +29,7 @@ from mssante.storage.interfaces import Tx
 HEADER_LIMIT = 16_384  # characters of a field that are compared
 _KEPT_SUBJECT = 512  # characters of the subject column
 _READ_AT_ONCE = 8_192  # messages: a few megabytes of envelopes
+_QUICK = 32  # messages that came since: read and worked out without a thread (docs/adr/0012)
 _SHORT = 256  # octets of an address list worth remembering
 _OVERHEAD = 120  # octets that a value costs beside its text
 
@@ -39,18 +40,26 @@ Cell = Callable[[IndexedHeaders], Any]
 async def columns(session: Session, view: FolderView, message_ids: Sequence[int], names: Sequence[str]) -> list[Column]:
     """Give the columns named (keys of `CELLS`), each with a value for every message given that still exists."""
     held = view.cache.columns
-    lacking = [name for name in names if name not in held or any(key not in held[name] for key in message_ids)]
-    made: dict[str, Column] = {name: dict(held.get(name, {})) for name in lacking}
-    whole = {name: held[name] for name in names if name not in made}  # the cache may be dropped while we wait
-    missing = [key for key in dict.fromkeys(message_ids) if any(key not in made[name] for name in lacking)]
+    wanted = set(message_ids)
+    absent = {name: wanted.difference(held.get(name, ())) for name in names}
+    lacking = tuple(name for name in names if absent[name])
+    made: dict[str, Column] = {name: dict(held.get(name, {})) for name in names if absent[name]}
+    whole = {name: held[name] for name in names if name not in made and name in held}  # the cache may be dropped while we wait
+    missing = sorted(set().union(*absent.values()))
     loop = asyncio.get_running_loop()
+    grown: dict[str, Column] = {name: {} for name in lacking}
     for start in range(0, len(missing), _READ_AT_ONCE):
         rows = await _read(session, missing[start:start + _READ_AT_ONCE])
-        for name, column in (await loop.run_in_executor(session.services.executor, _made, rows, tuple(lacking))).items():
-            made[name].update(column)
+        if len(rows) <= _QUICK:
+            found = _made(rows, lacking)
+        else:
+            found = await loop.run_in_executor(session.services.executor, _made, rows, lacking)
+        for name, column in found.items():
+            grown[name].update(column)
     for name in lacking:
-        view.cache.keep_column(name, made[name], _size(made[name], held.get(name, {})))
-    return [made[name] if name in made else whole[name] for name in names]
+        made[name].update(grown[name])
+        view.cache.keep_column(name, made[name], _size(grown[name], held.get(name, {})))
+    return [made[name] if name in made else whole.get(name, {}) for name in names]
 
 
 async def _read(session: Session, message_ids: Sequence[int]) -> list[IndexedHeaders]:
@@ -59,7 +68,7 @@ async def _read(session: Session, message_ids: Sequence[int]) -> list[IndexedHea
     def unit(tx: Tx) -> list[IndexedHeaders]:
         return stores.messages.headers(tx, message_ids)
 
-    return await stores.database.read(unit)
+    return await stores.database.read(unit, quick=len(message_ids) <= _QUICK)
 
 
 def _made(rows: Sequence[IndexedHeaders], names: Sequence[str]) -> dict[str, Column]:

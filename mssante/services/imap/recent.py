@@ -52,8 +52,12 @@ class RecentMarks:
         return place >= 0 and uid < self._ranges[place][1]
 
     def over(self, flags: Sequence[int], uids: Sequence[int]) -> list[int]:
-        """Give flags with `\\Recent`."""
-        return [mask | RECENT if self.holds(uid) else mask for mask, uid in zip(flags, uids, strict=True)]
+        """Give flags with `\\Recent`. uids: of the same messages, in order."""
+        out = list(flags)
+        for first, stop in self._ranges:
+            for place in range(bisect_left(uids, first), bisect_left(uids, stop)):
+                out[place] |= RECENT
+        return out
 
     def count(self, uids: Sequence[int]) -> int:
         """Count what is recent of UIDs in order."""

@@ -65,9 +65,6 @@ class FolderRegistry:
         if view.gone:
             self._drop(folder_id)
             raise LookupError(folder_id)
-        timer = self._timers.pop(folder_id, None)
-        if timer is not None:
-            timer.cancel()
         return view, view.attach()
 
     async def _load(self, folder_id: int) -> FolderView:
@@ -109,12 +106,22 @@ class FolderRegistry:
             self._drop(view.folder_id)
             return
         loop = asyncio.get_running_loop()
-        self._timers[view.folder_id] = loop.call_later(self._grace_seconds, self._expire, view.folder_id)
+        view.left_at = loop.time()
+        if view.folder_id not in self._timers:  # one timer for a folder that is opened and left again and again
+            self._timers[view.folder_id] = loop.call_later(self._grace_seconds, self._expire, view.folder_id)
 
     def _expire(self, folder_id: int) -> None:
+        """Drop a view that nobody has had open for the grace period; look again later when somebody had."""
+        self._timers.pop(folder_id, None)
         view = self._views.get(folder_id)
-        if view is not None and not view.cursors:
+        if view is None or view.cursors:
+            return
+        loop = asyncio.get_running_loop()
+        left = view.left_at + self._grace_seconds - loop.time()
+        if left <= 0.001:
             self._drop(folder_id)
+        else:
+            self._timers[folder_id] = loop.call_later(left, self._expire, folder_id)
 
     def _drop(self, folder_id: int) -> None:
         """Forget a view and its cache."""

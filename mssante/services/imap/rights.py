@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RIGHTS_SECONDS = 5.0
 _INBOX = "INBOX"
 _OWNER = frozenset(letters.ALL)
+DELEGATE = _OWNER - {"a"}  # of who opens the box of others in place of its own, by a token that names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +162,11 @@ class SharedRead:
 def shared_tx(tx: Tx, stores: Stores, account: Account, now: datetime) -> SharedRead:
     """Read what an account may see of others at an instant."""
     held = [one for one in stores.delegations.of_account(tx, account.id) if not one.own]
-    running = [one for one in held if one.runs(now)]
+    own = account.opened or account.mailbox_ids[0]
+    running = [one for one in held if one.runs(now) and one.mailbox_id != own]
     opened = tuple([one.mailbox_id for one in running if Right.OPEN in one.rights])
     reading = tuple([one.mailbox_id for one in running if Right.READ in one.rights and Right.OPEN not in one.rights])
-    grants = stores.rights.visible(tx, Reader(account.id, account.login, account.mailbox_ids[0], opened, reading))
+    grants = stores.rights.visible(tx, Reader(account.id, account.login, own, opened, reading))
     return SharedRead(grants, min([at for one in held if (at := one.turn(now)) is not None], default=None))
 
 

@@ -49,7 +49,7 @@ from mssante.services.imap.messagelimit import bounded_uids, stopped
 from mssante.services.imap.searchresult import Result, esearch, save
 from mssante.services.imap.searchtext import TextSearch, needs_content
 from mssante.services.imap.seen import SeenMarks
-from mssante.services.imap.selection import known_slices
+from mssante.services.imap.selection import known_slices, take
 from mssante.services.imap.session import Answer, Session
 from mssante.services.imap.view import Cursor, FolderView, Table
 
@@ -67,7 +67,7 @@ async def search(session: Session, value: Search) -> Answer:
     searching = Searching(session, view, cursor)
     rows = await searching.rows(value.key)
     answer = Answer(expunges=value.uid, completion=Completion(text="SEARCH completed"))
-    bounded, stop = bounded_uids(session, [searching.table.uids[row] for row in rows])
+    bounded, stop = bounded_uids(session, take(searching.table.uids, rows))
     result = Result.of(searching.table, rows[len(rows) - len(bounded):], view, cursor)
     returns = value.returns if value.returns is not None or not session.wire.rev2 else SearchReturn.ALL
     if returns is None:
@@ -109,18 +109,22 @@ class Searching:
         self.texts = TextSearch(session, view, self.table)
         self._fuzzy: list[list[tuple[int, int]]] = []  # of each fuzzy text: (score, mask), the best first
 
-    async def rows(self, key: SearchKey) -> list[int]:
+    async def rows(self, key: SearchKey) -> Sequence[int]:
         """Give the rows that match a key, in order."""
         return self.rows_of(await self.evaluate(key, self.known))
 
-    def rows_of(self, mask: int) -> list[int]:
-        """Give the rows of a mask, in order."""
+    def rows_of(self, mask: int) -> Sequence[int]:
+        """Give the rows of a mask, in order: a range when they are all."""
+        if mask == self._ones:
+            return range(self.count)
         return list(compress(range(self.count), mask.to_bytes(self.count, "little")))
 
     def mask_of(self, rows: Sequence[int]) -> int:
         """Give the mask of rows."""
         mask = bytearray(self.count)
-        for row in rows:
+        if isinstance(rows, range):
+            mask[rows.start:rows.stop] = b"\1" * len(rows)
+        for row in () if isinstance(rows, range) else rows:
             mask[row] = 1
         return int.from_bytes(mask, "little")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mssante.protocol.imap import encode_search
 from mssante.protocol.imap.numset import NumSet
 from mssante.protocol.imap.values import ESearchAnswer, Search, SearchReturn
+from mssante.services.imap.selection import take
 from mssante.services.imap.session import Session
 from mssante.services.imap.view import Cursor, FolderView, Table
 
@@ -33,8 +34,7 @@ class Result:
     @classmethod
     def of(cls, table: Table, rows: Sequence[int], view: FolderView, cursor: Cursor, *, ordered: bool = False) -> Result:
         """Take rows of a table, in order."""
-        uids = [table.uids[row] for row in rows]
-        modseqs = [table.modseqs[row] for row in rows]
+        uids, modseqs = take(table.uids, rows), take(table.modseqs, rows)
         if cursor.uids is table.uids:
             return cls([row + 1 for row in rows], uids, modseqs, ordered)
         known = [(number, uid, modseq) for uid, modseq in zip(uids, modseqs, strict=True)

@@ -12,7 +12,7 @@ Called by `search.py` only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 from mssante.documents.messagetext import message_text
@@ -34,6 +34,7 @@ from mssante.protocol.imap.searchkeys import (
 )
 from mssante.protocol.mime.headers import MAX_HEADER_BYTES, decode_words, parse_headers
 from mssante.services.imap.headcolumns import HEADER_LIMIT, columns
+from mssante.services.imap.selection import take
 from mssante.services.imap.session import ImapServices, Session
 from mssante.services.imap.textindex import text_matches
 from mssante.services.imap.view import FolderView, Table
@@ -75,7 +76,9 @@ class TextSearch:
     async def matching(self, key: TextKey | HeaderKey | DateKey, rows: Sequence[int]) -> list[int]:
         """Give the rows among `rows` that match."""
         if isinstance(key, DateKey):
-            return await self._by_column(rows, "date", lambda value, row: _sent(key, value, self._table.dates[row]))
+            dates = self._table.dates
+            values = await self._values(rows, "date")
+            return [row for row, value in zip(rows, values, strict=True) if _sent(key, value or "", dates[row])]
         wanted = fold(key.text)
         if isinstance(key, HeaderKey):
             name = _COLUMNS.get(key.field.upper(), "")
@@ -86,15 +89,15 @@ class TextSearch:
             return sorted(found + await self._by_contents(rest, key)) if rest else found
         else:
             name = _COLUMNS[key.place.value]
+        values = await self._values(rows, name)
         # An empty text asks that the field be there (RFC 9051 §6.4.4 HEADER).
-        return await self._by_column(rows, name, lambda value, _: bool(value) and wanted in value)
+        return [row for row, value in zip(rows, values, strict=True) if value and wanted in value]
 
-    async def _by_column(self, rows: Sequence[int], name: str, test: Callable[[str, int], bool]) -> list[int]:
-        """Test one folded field of each row."""
-        ids = self._table.message_ids
-        (column,) = await columns(self._session, self._view, [ids[row] for row in rows], (name,))
-        value_of = column.get
-        return [row for row in rows if test(value_of(ids[row], ""), row)]
+    async def _values(self, rows: Sequence[int], name: str) -> list[str | None]:
+        """Give one folded field of each row; None for a message that is gone."""
+        ids = take(self._table.message_ids, rows)
+        (column,) = await columns(self._session, self._view, ids, (name,))
+        return list(map(column.get, ids))
 
     async def _by_headers(self, rows: Sequence[int], name: bytes, wanted: str) -> list[int]:
         """Test one header field, reading header blocks by pieces."""

@@ -51,20 +51,35 @@ def _description(session: Session, view: FolderView, name: str) -> list[bytes]:
     out = [encode.exists(len(view.uids))]
     if not session.wire.rev2:
         out.append(session.meet() or encode.recent(0))
+    wire, words = session.wire, len(view.words)
+    if session.rights is not None or session.seen is not None:
+        out += _particulars(session, view)
+    else:  # the same for all who may do everything here: kept until the folder changes
+        state = (view.highest_modseq, view.uidnext, len(view.uids), words, wire.rev2, wire.uidonly, session.read_only)
+        if view.described[0] != state:
+            view.described = state, b"".join(_particulars(session, view))
+        session.words_told = words
+        out.append(view.described[1])
+    if wire.rev2:
+        out.append(b'* LIST () "/" ' + encode.folder_name(name, wire.utf8) + b"\r\n")  # RFC 9051 §6.3.2
+    return out
+
+
+def _particulars(session: Session, view: FolderView) -> list[bytes]:
+    """Give the lines that depend on the folder and on what the user may do there."""
+    out: list[bytes] = []
+    if not session.wire.rev2:
         flags = session.flags_of(view.table, range(len(view.uids)))
         unseen = bytes(flags).translate(_UNSEEN).find(1)
         if unseen >= 0 and not session.wire.uidonly:  # RFC 9586 §3.6: a message number
             out.append(encode.ok("first unseen", encode.code_number("UNSEEN", unseen + 1)))  # RFC 3501 §6.3.1
-    out += [
-        *flag_lists(session),
+    return [
+        *out, *flag_lists(session),
         encode.ok("identity of the folder", encode.code_number("UIDVALIDITY", view.uidvalidity)),
         encode.ok("next UID", encode.code_number("UIDNEXT", view.uidnext)),
         encode.ok("identity for ever", code_mailbox_id(view.folder_id)),  # RFC 8474 §4.2
         encode.ok("highest modseq", encode.code_number("HIGHESTMODSEQ", view.highest_modseq)),  # RFC 7162 §3.1.2.1
     ]
-    if session.wire.rev2:
-        out.append(b'* LIST () "/" ' + encode.folder_name(name, session.wire.utf8) + b"\r\n")  # RFC 9051 §6.3.2
-    return out
 
 
 def _changeable(session: Session) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mssante.clock import Clock
 from mssante.errors import MssFault
+from mssante.model.delegation import Right
 from mssante.model.mailbox import Folder, MailboxState
 from mssante.protocol.imap.encode import ok, recent
 from mssante.protocol.imap.faults import CommandRefused, SessionEnd
@@ -33,7 +34,7 @@ from mssante.services.imap.flaglist import new_words, permanent
 from mssante.services.imap.progress import Progress
 from mssante.services.imap.recent import RecentMarks
 from mssante.services.imap.registry import FolderRegistry
-from mssante.services.imap.rights import Shares, check
+from mssante.services.imap.rights import DELEGATE, Shares, check
 from mssante.services.imap.seen import SeenMarks
 from mssante.services.imap.selection import Picked, pick, take
 from mssante.services.imap.settings import ImapSettings
@@ -136,7 +137,7 @@ class Session:
         """Open the first mailbox of an account that has logged in. Raises CommandRefused when it may not be read."""
         if not account.mailbox_ids:
             raise CommandRefused("this account has no mailbox", code="AUTHORIZATIONFAILED")
-        own = account.mailbox_ids[0]
+        own = account.opened or account.mailbox_ids[0]
         found = await self.services.registry.mailbox(own)
         if found is None or found.state in _SHUT:
             raise CommandRefused("this mailbox is not open", code="AUTHORIZATIONFAILED")
@@ -158,6 +159,8 @@ class Session:
         folder = await self.services.registry.find_folder(self.mailbox_id, name)
         if folder is None:
             raise CommandRefused("no such folder", code=code)
+        if self.account is not None and self.account.opened:
+            check(DELEGATE, needs)
         return folder
 
     async def open(self, folder: Folder, *, read_only: bool) -> tuple[FolderView, Cursor]:
@@ -282,13 +285,16 @@ class Session:
     async def _look_at_login(self) -> None:
         """Look whether the login and its mailbox are still open: who was disabled while a session was open is out of it within
         `STANDING_SECONDS`. `barred` says that it is not."""
-        account, stores, own = self.account, self.services.stores, self.mailbox_id
+        account, stores, own, now = self.account, self.services.stores, self.mailbox_id, self.services.clock.now()
         if account is None:
             return
 
         def unit(tx: Tx) -> bool:
             found = stores.accounts.account_by_login(tx, account.login)
             boxes = stores.accounts.mailboxes_by_id(tx, [own])
+            if account.opened and not any(one.mailbox_id == own and one.runs(now) and Right.OPEN in one.rights
+                                          for one in stores.delegations.of_account(tx, account.id)):
+                return False  # the delegation by which a token opened this box is over
             return (found is not None and found.id == account.id and found.enabled and bool(boxes)
                     and boxes[0].state not in _SHUT)
 

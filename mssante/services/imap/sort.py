@@ -38,7 +38,7 @@ async def sort(session: Session, value: Sort) -> Answer:
     search = value.search
     began_at = view.highest_modseq
     searching = Searching(session, view, cursor)
-    rows = await searching.rows(search.key)
+    rows = list(await searching.rows(search.key))
     whole(session, len(rows), "sort")
     await put_in_order(session, searching, rows, value.order)
     result = Result.of(searching.table, rows, view, cursor, ordered=True)

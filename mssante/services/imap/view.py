@@ -124,8 +124,8 @@ class FolderView:
     """Rows of one folder as arrays, its change log, its cursors and its encoded answers."""
 
     __slots__ = ("_listeners", "_lock", "_log", "_log_base", "_notify_scheduled", "_own", "_task", "announced", "cache",
-                 "cursors", "folder_id", "gone", "highest_modseq", "keywords", "recent_uid", "seen_private", "stores", "table",
-                 "uidnext", "uidvalidity", "words")
+                 "cursors", "described", "folder_id", "gone", "highest_modseq", "keywords", "left_at", "recent_uid",
+                 "seen_private", "stores", "table", "uidnext", "uidvalidity", "words")
 
     def __init__(self, stores: Stores, folder: Folder, rows: Sequence[FolderRow], cache: ViewCache) -> None:
         self.stores = stores
@@ -146,6 +146,8 @@ class FolderView:
         self._own: dict[int, object] = {}  # modseqs of commands that report their changes themselves, not read yet
         self._task: asyncio.Task[None] | None = None
         self._notify_scheduled = False
+        self.described: tuple[tuple[int, ...], bytes] = ((), b"")  # what SELECT tells, and of which state (`select.py`)
+        self.left_at = 0.0  # when the last session left it (registry)
         self.keywords: dict[int, str] = {row.uid: row.keywords for row in rows if row.keywords}
         self.words: dict[str, None] = {}  # keywords, in the order in which they were met
         self.table = Table(rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, func, literal, or_, select, update
 
-from mssante.storage.interfacing import CLOSED, GIVEN, OPEN, REFUSED, WAITING, OutboxItem, RepairItem, TakenMessage
+from mssante.storage.interfacing import CLOSED, GIVEN, OPEN, REFUSED, WAITING, Backlog, OutboxItem, RepairItem, TakenMessage
 from mssante.storage.sql.tables import folder, folder_message, message
 from mssante.storage.sql.tables_documents import interface_message, interface_outbox, repair_item
 from mssante.storage.sql.transaction import InsertRows, Statement, Transaction
@@ -51,6 +51,10 @@ _LISTS = {(by_interface, by_state): Statement(select(*_LIGHT).where(
 _DROP = Statement(delete(interface_outbox).where(
     _O.interface == bindparam("p_interface"), *_ABOUT, _O.state == REFUSED))
 _DEPTH = Statement(select(_O.interface, func.count()).where(_O.state == WAITING).group_by(_O.interface))
+_BACKLOG = Statement(select(_O.interface, func.count(), func.min(_O.created_at), func.max(_O.attempts))
+                     .where(_O.state == WAITING).group_by(_O.interface))
+_OPEN_REPAIRS = Statement(select(_R.interface, func.count(), func.min(_R.created_at)).where(_R.state == OPEN)
+                          .group_by(_R.interface))
 
 _REPAIR_NAMES = ["id", "interface", "mailbox_id", "message_id", "trace_id", "code", "detail", "state", "created_at", "updated_at",
                  "by", "note"]
@@ -142,6 +146,14 @@ class SqlInterfacingStore:
     def depth(self, tx: Transaction) -> dict[str, int]:
         """Count waiting messages by interface."""
         return dict(tx.rows(_DEPTH))
+
+    def backlog(self, tx: Transaction) -> dict[str, Backlog]:
+        """Give what waits."""
+        return {name: Backlog(count, instant(oldest), attempts) for name, count, oldest, attempts in tx.rows(_BACKLOG)}
+
+    def repairs_open(self, tx: Transaction) -> dict[str, Backlog]:
+        """Give the open entries."""
+        return {name: Backlog(count, instant(oldest)) for name, count, oldest in tx.rows(_OPEN_REPAIRS)}
 
     def add_repair(self, tx: Transaction, item: RepairItem) -> int:
         """Open an entry."""

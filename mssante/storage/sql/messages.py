@@ -45,11 +45,11 @@ _MODSEQS = Statement(select(folder.c.highest_modseq, folder.c.uidnext, folder.c.
 _STATE = Statement(select(folder.c.highest_modseq, folder.c.uidnext, folder.c.purged_modseq, folder.c.seen_private)
                    .where(folder.c.id == bindparam("p_folder")))
 _CHANGED = Statement(select(*ROW_COLUMNS, R.expunged).where(IN_FOLDER, R.modseq > bindparam("p_since")))
-_CONTENT_COLUMNS = (_M.id, _M.prefix, _M.blob, _M.body_size, _M.imap_envelope, _M.imap_bodystructure, _M.header_size,
-                    _M.trace_id)
+_OTHER_CONTENT = (_M.blob, _M.body_size, _M.imap_envelope, _M.imap_bodystructure, _M.header_size, _M.trace_id)
 _OF_IDS = _M.id.in_(bindparam("p_ids", expanding=True))
-_CONTENTS = Statement(select(*_CONTENT_COLUMNS, null()).where(_OF_IDS))
-_CONTENTS_WITH_BODY = Statement(select(*_CONTENT_COLUMNS, _M.body).where(_OF_IDS))
+# In the order of the fields of StoredMessage.
+_CONTENTS = Statement(select(_M.id, _M.prefix, null(), *_OTHER_CONTENT).where(_OF_IDS))
+_CONTENTS_WITH_BODY = Statement(select(_M.id, _M.prefix, _M.body, *_OTHER_CONTENT).where(_OF_IDS))
 _BY_TRACE = Statement(
     select(folder.c.mailbox_id, folder.c.name, R.uid).select_from(
         message.join(folder_message, R.message_id == _M.id).join(folder, folder.c.id == R.folder_id))
@@ -130,10 +130,7 @@ class SqlMessageStore:
             return []
         statement = _CONTENTS_WITH_BODY if with_body else _CONTENTS
         wanted = list(dict.fromkeys(message_ids))
-        found: dict[int, StoredMessage] = {}
-        for row_id, prefix, blob, size, envelope, structure, header_size, trace_id, body in tx.rows_of(
-                statement, "p_ids", wanted):
-            found[row_id] = StoredMessage(row_id, prefix, body, blob, size, envelope, structure, header_size, trace_id)
+        found = {row[0]: StoredMessage._make(row) for row in tx.rows_of(statement, "p_ids", wanted)}
         return [found[row_id] for row_id in wanted if row_id in found]
 
     def headers(self, tx: Transaction, message_ids: Sequence[int]) -> list[IndexedHeaders]:

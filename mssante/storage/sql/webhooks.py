@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from mssante.storage.sql.tables_documents import webhook, webhook_event
 from mssante.storage.sql.transaction import InsertRows, Statement, Transaction
 from mssante.storage.sql.values import instant, micros, storable
-from mssante.storage.webhooks import Webhook, WebhookEvent
+from mssante.storage.webhooks import HookBacklog, Webhook, WebhookEvent
 
 MAX_DETAIL = 500
 _W = webhook.c
@@ -34,6 +34,8 @@ _SETTLE = Statement(update(webhook_event).where(_E.sequence == bindparam("p_sequ
     detail=bindparam("p_detail")))
 _REPLAY = Statement(update(webhook_event).where(_E.webhook_id == bindparam("p_id"), _E.created_at >= bindparam("p_since")).values(
     attempts=0, next_attempt_at=bindparam("p_now"), done_at=0, detail=""))
+_BACKLOG = Statement(select(_E.webhook_id, func.count(), func.min(_E.created_at), func.max(_E.attempts)).where(_E.done_at == 0)
+                     .group_by(_E.webhook_id))
 _FORGET = Statement(delete(webhook_event).where(_E.done_at > 0, _E.done_at < bindparam("p_before")))
 
 
@@ -70,6 +72,10 @@ class SqlWebhookStore:
     def due(self, tx: Transaction, webhook_id: str, now: datetime, limit: int = 100) -> list[WebhookEvent]:
         """Give events to tell a webhook now."""
         return [_event(row) for row in tx.rows(_DUE, p_id=webhook_id, p_now=micros(now), p_limit=limit)]
+
+    def backlog(self, tx: Transaction) -> dict[str, HookBacklog]:
+        """Give what is still to be told."""
+        return {name: HookBacklog(count, instant(oldest), attempts) for name, count, oldest, attempts in tx.rows(_BACKLOG)}
 
     def settle(self, tx: Transaction, event: WebhookEvent) -> None:
         """Write what an attempt gave."""

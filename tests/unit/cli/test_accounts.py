@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clispace import Space, mode
+from support.clispace import Space
 
 BOX = "claire@alpha.mssante.test"
 
@@ -102,62 +102,3 @@ def test_without_terminal_a_password_must_be_given(claire: Space, typed: Any) ->
     outcome = claire.run("account", "password", BOX)
     assert outcome.code == 1 and "--password-stdin" in outcome.err
     assert "ensemble" in claire.run("account", "password", BOX, "--password-stdin", "--password-file", "x").err
-
-
-def test_an_import_shows_its_plan_then_creates_all(space: Space, tmp_path: Path) -> None:
-    file = tmp_path / "boites.csv"
-    file.write_bytes("\ufeffType;Address;Login;Password;Display_name\r\nPER;Anne@alpha.mssante.test;anne;mdp;Anne É\r\n"
-                     "ORG;cardio@alpha.mssante.test;;;\r\n\r\nPER;zoe@alpha.mssante.test;zoe;;\r\n".encode())
-    out = tmp_path / "mots-de-passe.csv"
-    plan = space.run("mailbox", "import-csv", str(file), "--dry-run", "--passwords-out", str(out), "--json")
-    assert plan.code == 0 and not out.exists()
-    assert [(one["line"], one["address"], one["password"]) for one in plan.json["create"]] == [
-        (2, "anne@alpha.mssante.test", "given"), (3, "cardio@alpha.mssante.test", "none"),
-        (5, "zoe@alpha.mssante.test", "generated")]
-    assert not space.run("mailbox", "list", "--json").json["mailboxes"]
-    assert space.run("mailbox", "import-csv", str(file), "--passwords-out", str(out)).code == 0
-    assert [one["login"] for one in space.run("account", "list", "--json").json["accounts"]] == ["anne", "zoe"]
-    assert len(space.run("mailbox", "list", "--json").json["mailboxes"]) == 3
-    assert mode(out) == 0o600
-    assert [line.split(",")[0] for line in out.read_text().splitlines()] == ["login", "zoe"]
-
-
-def test_an_import_with_wrong_lines_names_each_and_creates_nothing(claire: Space, tmp_path: Path) -> None:
-    file = tmp_path / "boites.csv"
-    file.write_text("type,address,login,password\nXXX,a@alpha.mssante.test,,\nPER,sans-arobase,,\nPER,a@ailleurs.test,,\n"
-                    "PER,b@alpha.mssante.test,b,\nPER,c@alpha.mssante.test,,mdp\nPER,d@alpha.mssante.test,d,m\n"
-                    f"PER,D@alpha.mssante.test,,\nPER,{BOX},,\nPER,e@alpha.mssante.test\n", encoding="utf-8")
-    outcome = claire.run("mailbox", "import-csv", str(file))
-    assert outcome.code == 1
-    rows = [line.split(" : ")[0] for line in outcome.err.splitlines()[:-1]]
-    assert rows == [f"ligne {row}" for row in (2, 3, 4, 5, 6, 8, 9, 10)]
-    assert "déjà ligne 7" in outcome.err and "existe déjà" in outcome.err
-    assert len(claire.run("mailbox", "list", "--json").json["mailboxes"]) == 1
-    told = claire.run("mailbox", "import-csv", str(file), "--json")
-    assert len(told.json["problems"]) == 8
-
-
-@pytest.mark.parametrize(("octets", "text"), [
-    (b"", "vide"), (b"nom,adresse\nx,y\n", "type, address"), (b"type,address\n", "sans bo"),
-    (b"type,address\nPER,\"ouvert\n", "CSV illisible"), (b"type,address\nPER,\xe9@alpha.mssante.test\n", "ligne 2"),
-    (b"type,address,address\nPER,a,b\n", "type, address"),
-])
-def test_a_file_that_is_no_list_of_mailboxes(space: Space, tmp_path: Path, octets: bytes, text: str) -> None:
-    file = tmp_path / "boites.csv"
-    file.write_bytes(octets)
-    outcome = space.run("mailbox", "import-csv", str(file))
-    assert outcome.code == 1
-    assert text in outcome.err and "[BAL-CSV]" in outcome.err
-
-
-def test_a_password_file_is_never_overwritten(space: Space, tmp_path: Path) -> None:
-    file, out = tmp_path / "boites.csv", tmp_path / "out"
-    file.write_text("type,address,login\nPER,zoe@alpha.mssante.test,zoe\n")
-    out.write_text("précieux")
-    outcome = space.run("mailbox", "import-csv", str(file), "--passwords-out", str(out))
-    assert outcome.code == 1 and out.read_text() == "précieux"
-    assert not space.run("mailbox", "list", "--json").json["mailboxes"]
-
-
-def test_a_missing_file_is_told(space: Space) -> None:
-    assert "ne se lit pas" in space.run("mailbox", "import-csv", "/nulle/part.csv").err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from support.clispace import DOMAIN, Space
+from pathlib import Path
 
-from mssante.lab.plan import luhn_digit
+import pytest
+from support.clispace import DOMAIN, Space, mode
+
+from mssante.lab.plan import fictitious_finess, luhn_digit
 
 ALICE = f"alice@{DOMAIN}"
 RPPS = "9970000007" + luhn_digit("9970000007")
@@ -69,3 +71,72 @@ def test_bulk(alice: Space) -> None:
     assert wrong.code == 1 and "ligne 2" in wrong.err and "TITULAIRE-FORME" in wrong.err
     assert "IMPORT-FAUTES" in alice.run("mailbox", "apply", str(file)).err
     assert "IMPORT-CSV" in alice.run("mailbox", "plan", str(alice.root / "none.csv")).err
+
+
+PEOPLE = ("address;type;holder;login;members\n"
+          "urgences@{d};ORG;{f};;\"zoe:open,send;anne\"\n"
+          + "anne@{d};PER;{r};anne;\nzoe@{d};PER;{r};Zoe;\n")
+
+
+def test_one_file_brings_people_with_their_logins_and_the_box_that_they_share(space: Space, tmp_path: Path) -> None:
+    rpps = "9970000007" + luhn_digit("9970000007")
+    file, out = tmp_path / "boites.csv", tmp_path / "mots-de-passe.csv"
+    file.write_text(PEOPLE.format(d=DOMAIN, f=fictitious_finess(1), r=rpps))
+    shown = space.run("mailbox", "plan", str(file), "--json")
+    assert shown.code == 0 and shown.json["lines"][2]["changes"][-1] == "login: zoe"
+    refused = space.run("mailbox", "apply", str(file))
+    assert refused.code == 1 and "--passwords-out" in refused.err
+    old = space.run("mailbox", "apply", str(file), "--plan-hash", "0" * 16, "--passwords-out", str(out))
+    assert "IMPORT-PLAN" in old.err and not out.exists(), "a plan that is refused leaves no passwords behind"
+    done = space.run("mailbox", "apply", str(file), "--passwords-out", str(out), "--json")
+    assert done.code == 0 and done.json["done"] == {"create": 3, "update": 0, "conflict": 0}
+    assert mode(out) == 0o600
+    rows = [line.split(",") for line in out.read_text().splitlines()]
+    assert [row[0] for row in rows] == ["login", "anne", "zoe"] and all(len(row[1]) >= 16 for row in rows[1:])
+    assert rows[1][1] not in done.out
+    accounts = {one["login"]: one["mailboxes"] for one in space.run("account", "list", "--json").json["accounts"]}
+    assert accounts == {name: [f"{name}@{DOMAIN}", f"urgences@{DOMAIN}"] for name in ("anne", "zoe")}
+    assert "rien à faire" in space.run("mailbox", "apply", str(file)).out, "nothing is left, no password is asked for"
+    again = tmp_path / "export.csv"
+    again.write_text(space.run("mailbox", "export").out)
+    assert space.run("mailbox", "plan", str(again), "--json").json["counts"]["unchanged"] == 3
+
+
+def test_passwords_are_never_written_over(space: Space, tmp_path: Path) -> None:
+    rpps = "9970000007" + luhn_digit("9970000007")
+    file, out = tmp_path / "boites.csv", tmp_path / "out"
+    file.write_text(f"address,type,holder,login\nzoe@{DOMAIN},PER,{rpps},zoe\n")
+    out.write_text("précieux")
+    refused = space.run("mailbox", "apply", str(file), "--passwords-out", str(out))
+    assert refused.code == 1 and out.read_text() == "précieux"
+    assert not space.run("mailbox", "list", "--json").json["mailboxes"]
+
+
+@pytest.mark.parametrize(("line", "rule"), [
+    ("zoe@{d},PER,{r},alice@{d}", "COMPTE-EXISTE"), ("zoe@{d},PER,{r},zoe la grande", "COMPTE-NOM"),
+    ("zoe@{d},PER,{r},zoe\nanne@{d},PER,{r},ZOE", "IMPORT-DOUBLE")])
+def test_a_login_that_cannot_be_made(alice: Space, tmp_path: Path, line: str, rule: str) -> None:
+    file, secret = tmp_path / "boites.csv", tmp_path / "secret"
+    secret.write_text("un mot de passe")
+    assert alice.run("account", "add", ALICE, "--password-file", str(secret)).code == 0
+    file.write_text("address,type,holder,login\n" + line.format(d=DOMAIN, r="9970000007" + luhn_digit("9970000007")) + "\n")
+    told = alice.run("mailbox", "plan", str(file), "--json")
+    assert told.code == 1 and told.json["problems"][-1]["rule"] == rule
+
+
+def test_what_an_administrator_is_told(alice: Space, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("un mot de passe")
+    assert alice.run("account", "add", ALICE, "--password-file", str(secret)).code == 0
+    human = alice.run("mailbox", "add", f"robot@{DOMAIN}", "--type", "APP", "--members", ALICE)
+    assert human.code == 1 and "BAL-APP-HUMAIN" in human.err
+    assert alice.run("mailbox", "add", f"robot@{DOMAIN}", "--type", "APP").code == 0
+    assert "BAL-APP-HUMAIN" in alice.run("mailbox", "team", "add", f"robot@{DOMAIN}", "--member", ALICE).err
+    twice = alice.run("mailbox", "add", ALICE)
+    assert twice.code == 1 and "exists" not in twice.err and f"mailbox show {ALICE}" in twice.err
+    assert "déjà dans cet état" in alice.run("mailbox", "state", ALICE, "active").err
+    assert alice.run("mailbox", "add", f"service@{DOMAIN}", "--type", "ORG").code == 0
+    given = alice.run("mailbox", "team", "add", f"service@{DOMAIN}", "--member", f"{ALICE}:read@2099-12-31")
+    assert "2099-12-31" in given.out and "2100-01-01" not in given.out, "the day that was written, not the next midnight"
+    shown = alice.run("mailbox", "show", ALICE).out
+    assert "liste rouge" in shown and "non" in shown and "red_list" not in shown

@@ -82,7 +82,7 @@ class FailingDatabase:
     async def read(self, unit: Any, *, quick: bool = False) -> Any:
         raise self.fault
 
-    async def write(self, unit: Any) -> Any:
+    async def write(self, unit: Any, **given: Any) -> Any:
         raise self.fault
 
     async def write_many(self, unit: Any, item: Any) -> Any:

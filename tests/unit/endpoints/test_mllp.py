@@ -61,7 +61,7 @@ class Stage:
         self.writers: list[asyncio.StreamWriter] = []
 
     async def open(self, tls: ssl.SSLContext | None = None) -> None:
-        await self.door.listen("127.0.0.1:0", self.server, tls)  # type: ignore[arg-type]
+        await self.server.open("127.0.0.1:0", tls)
         assert self.door._server is not None
         self.port = self.door._server.sockets[0].getsockname()[1]
 

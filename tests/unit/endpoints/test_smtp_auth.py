@@ -170,7 +170,7 @@ async def test_an_incident_during_the_check_is_temporary(
 
     monkeypatch.setattr(stage.stores.database, "read", fail)
     reply = await wire.ask(f"AUTH PLAIN {PLAIN}")
-    assert reply.startswith("4") and "secret" not in reply
+    assert reply.startswith("454 4.7.0 ") and reply.endswith("[AUTH-INDISPONIBLE]") and "secret" not in reply  # RFC 4954 §6
     monkeypatch.undo()
     assert (await wire.ask(f"AUTH PLAIN {PLAIN}")).startswith("235 ")
 

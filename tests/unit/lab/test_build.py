@@ -65,6 +65,8 @@ def test_ports_are_base_plus_fixed_offsets(lab: Lab) -> None:
     ports = all_ports(lab.base_port)
     assert len(set(ports.values())) == len(ports)
     assert {name: port - lab.base_port for name, port in ports.items()}["infra.whitelist"] == 10
+    assert (ports["alpha.mllp"], ports["beta.mllp"], ports["hospital"]) == tuple(lab.base_port + rank for rank in (130, 131, 140))
+    assert lab.operator("beta").address("mllp")[1] == lab.base_port + 131
     for plan, offset in zip(OPERATORS, (100, 110, 120), strict=True):
         entry = lab.operator(plan.name)
         assert [entry.address(door)[1] - lab.base_port for door in DOORS] == list(range(offset, offset + len(DOORS)))

@@ -46,6 +46,21 @@ def test_an_existing_lab_is_used_as_it_is(copy: Lab) -> None:
     assert prepared(BuildOrder(copy.folder, copy.base_port), base_port=copy.base_port).document == copy.document
 
 
+def test_a_hospital_is_asked_for_when_the_lab_is_built(copy: Lab) -> None:
+    with pytest.raises(InputFault) as caught:
+        prepared(BuildOrder(copy.folder, copy.base_port, hospital=True))
+    assert caught.value.rule == "LAB-HOPITAL"
+    assert "--fresh" in caught.value.remedy
+    assert "hospital" not in {part.name for part in lab_parts(copy)}
+    with_one = Lab(copy.folder, {**copy.document, "hospital": {"pid": None}})
+    (part,) = [one for one in lab_parts(with_one) if one.name == "hospital"]
+    assert part.doors == {"mllp": ("127.0.0.1", copy.base_port + 140)}
+    assert part.arguments[-1] == f"127.0.0.1:{copy.base_port + 130}", "alpha's door"
+    older = {**copy.document, "operators": [{key: value for key, value in one.items() if key != "mllp"}
+                                            for one in copy.document["operators"]]}
+    assert not any("mllp" in one.doors for one in lab_parts(Lab(copy.folder, older))), "a lab built before the door"
+
+
 def test_another_base_port_needs_fresh(copy: Lab) -> None:
     with pytest.raises(InputFault) as caught:
         prepared(BuildOrder(copy.folder, copy.base_port + 1000), base_port=copy.base_port + 1000)

@@ -22,7 +22,8 @@ def test_the_exposition_can_be_read() -> None:
 
 
 def test_labels_are_of_closed_sets() -> None:
-    allowed = {"route", "result", "stage", "rule", "protocol", "state", "door", "source", "limit", "cause", "side", "kind"}
+    allowed = {"route", "result", "stage", "rule", "protocol", "state", "door", "source", "limit", "cause", "side", "kind",
+               "application", "code"}  # names of the configuration, of an HL7 table
     for family in REGISTRY.collect():
         for sample in family.samples:
             assert set(sample.labels) <= allowed

@@ -258,3 +258,101 @@ async def test_names_that_are_not_taken(stage: Stage) -> None:
         stage.drop(name)
     (stage.folder / "dossier.pdf").mkdir()
     assert [await stage.drops.step(ALICE) for _ in range(3)] == [0, 0, 0]
+
+
+class Killed(BaseException):
+    """kill -9, as a coroutine sees it."""
+
+
+def killing(monkeypatch: pytest.MonkeyPatch, call: str, rank: int) -> None:
+    """End the process at the rank-th call of a function of the system."""
+    real, count = getattr(os, call), [0]
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        count[0] += 1
+        if count[0] > rank:
+            raise Killed
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(dropfiles.os, call, late)
+
+
+@pytest.mark.parametrize(("call", "rank"), [*[("rename", rank) for rank in range(6)], ("unlink", 0), ("unlink", 1), ("fsync", 2), ("fsync", 3)])
+async def test_a_kill_between_two_calls_of_the_system(stage: Stage, monkeypatch: pytest.MonkeyPatch, call: str, rank: int) -> None:
+    stage.drop("a.pdf")
+    killing(monkeypatch, call, rank)
+    try:
+        await stage.drops.step(ALICE)
+    except Killed:
+        pass
+    monkeypatch.undo()
+    old = stage.smtp.clock.now().timestamp() - 3600
+    for one in (path for path in stage.folder.rglob(".*") if path.is_file()):
+        os.utime(one, (old, old))
+    again = stage.service()
+    await again.step(ALICE)
+    await again.step(ALICE)
+    assert len(await stage.smtp.bodies(BOB)) == 1
+    assert stage.names() == set()
+    assert stage.names("envoyes") == {"a.pdf", "a.json", "a.recu.json"}
+    assert len(stage.names(".suivi")) == 1, "where its receipt is, and nothing else"
+
+
+@pytest.mark.parametrize("rank", [3, 4, 5])  # from the moment when the move is noted
+async def test_a_request_left_by_a_kill_never_meets_another_document(stage: Stage, monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    stage.drop("a.pdf", ready=False)
+    await stage.drops.step(ALICE)
+    killing(monkeypatch, "rename", rank)
+    try:
+        await stage.drops.step(ALICE)
+    except Killed:
+        pass
+    monkeypatch.undo()
+    draft = stage.folder / "neuf"
+    draft.write_bytes(PDF + b"\n% another patient")
+    draft.rename(stage.folder / "a.pdf")  # the program goes on with its next document, and writes the request after it
+    again = stage.service()
+    for _ in range(3):
+        await again.step(ALICE)
+    assert stage.names() == {"a.pdf"}, "it waits for a request of its own"
+    assert len(await stage.smtp.bodies(BOB)) == 1
+    (stage.folder / "a.json").write_text(json.dumps({"to": [BOB], "facts": FACTS}))
+    await again.step(ALICE)
+    await again.step(ALICE)
+    assert len(await stage.smtp.bodies(BOB)) == 2
+    assert stage.names() == set()
+    ids = [json.loads((stage.folder / "envoyes" / name).read_text())["id"] for name in stage.names("envoyes") if "recu" in name]
+    assert len(ids) == len(set(ids)) == len(await stage.smtp.bodies(BOB)), "a receipt for each"
+
+
+async def test_a_document_replaced_while_it_is_handed_in_is_not_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.drop("a.pdf")
+    real = dropfolder.put_away
+
+    def late(*arguments: Any) -> Any:
+        draft = stage.folder / "neuf"
+        draft.write_bytes(PDF + b"\n% second")
+        draft.rename(stage.folder / "a.pdf")
+        monkeypatch.undo()
+        return real(*arguments)
+
+    monkeypatch.setattr(dropfolder, "put_away", late)
+    await stage.drops.step(ALICE)
+    assert stage.names() == {"a.pdf"}
+    stage.drop("a.pdf", PDF + b"\n% second")
+    assert await stage.drops.step(ALICE) == 1
+    assert len(await stage.smtp.bodies(BOB)) == 2
+    assert len([name for name in stage.names("envoyes") if name.endswith(".recu.json")]) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"place": "..", "document": "a.pdf", "name": "a", "stamp": [1,1,1,1,1,1]}',
+                                  '{"place": "envoyes", "document": "../a.pdf", "name": "a", "stamp": [1,1,1,1,1,1]}',
+                                  '{"place": "envoyes", "document": "a.pdf", "name": "../../x", "stamp": [1,1,1,1,1,1]}',
+                                  '{"place": "envoyes", "document": "a.pdf", "name": "a", "stamp": ["x"]}'])
+async def test_a_note_that_is_not_ours_moves_nothing(stage: Stage, text: str) -> None:
+    (stage.folder / ".suivi").mkdir()
+    (stage.folder / ".suivi" / "x.move").write_text(text)
+    stage.drop("a.pdf", ready=False)
+    assert await stage.drops.step(ALICE) == 0
+    assert stage.names() == {"a.pdf", "a.json"}
+    assert stage.names(".suivi") == set()

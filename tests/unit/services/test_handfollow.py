@@ -165,13 +165,13 @@ async def test_events_reach_the_outbox_of_their_mailbox_once(stage: SmtpStage) -
 async def test_two_followers_write_a_batch_once(stage: SmtpStage) -> None:
     got = await desk(stage).accept(request())
     first, second = follower(stage), follower(stage)
-    real = first._write
+    real = first.look
 
-    def late(tx: Any, *arguments: Any) -> bool:  # the other one was faster between the read and the write
-        second._write(tx, *arguments)
-        return real(tx, *arguments)
+    async def late(*arguments: Any) -> Any:  # the other one was faster between the read and the write
+        assert await second.step() and second.woken.is_set()
+        return await real(*arguments)
 
-    first._write = late  # type: ignore[method-assign]
+    first.look = late  # type: ignore[method-assign]
     assert await first.step() and not first.woken.is_set()
     assert (await states(stage, got))[REMOTE] == ("queued", "")
 
@@ -195,8 +195,8 @@ async def test_a_new_follower_begins_at_the_end_and_an_old_one_where_it_was(stag
 async def test_old_requests_are_forgotten(stage: SmtpStage) -> None:
     got = await desk(stage).accept(request())
     one = follower(stage)
-    await one._forget()
+    await one.forget()
     assert await states(stage, got)
     stage.clock.advance(timedelta(days=91))
-    await one._forget()
+    await one.forget()
     assert await states(stage, got) == {}

@@ -332,6 +332,23 @@ async def test_a_mailbox_whose_documents_are_not_given(tmp_path: Path) -> None:
     await stage.close()
 
 
+async def test_an_application_that_is_given_nothing_costs_nothing_and_later_begins_with_what_comes(tmp_path: Path) -> None:
+    stage = await build(tmp_path)
+    rig = Rig(stage, gives=False, deliver=False)
+    await rig.inbox.open()
+    await rig.structured()
+    assert await rig.inbox.step() == 0
+    await Rig(stage, gives=False, deliver=False).inbox.open()  # started again meanwhile
+    later = Rig(stage)
+    await later.inbox.open()
+    await later.follow()
+    assert await later.rows() == [], "what came when it was not asked for is not given"
+    await later.structured(key="2")
+    await later.follow()
+    assert [kind for kind, _, _ in await later.rows()] == ["mdm"]
+    await stage.close()
+
+
 async def test_a_batch_read_again_after_a_crash_doubles_nothing(rig: Rig) -> None:
     await rig.structured()
     await rig.arrive(letter(Letter(MailAddress("docteur", "a.mssante.fr"), (parse_envelope_address(ALICE),), "Q", "x", _NOW,

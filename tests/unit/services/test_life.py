@@ -19,8 +19,10 @@ from mssante.lab.plan import luhn_digit
 from mssante.model.mailbox import Mailbox, MailboxState, MailboxType
 from mssante.model.mailbox_rules import Life, LifePolicy
 from mssante.model.reply import Allow, Refuse
+from mssante.observability.metrics import REGISTRY
 from mssante.services.addressbook import AddressBook
 from mssante.services.life import Edit, LifeDesk, LifeSettings, UseBook
+from mssante.services.life_guard import CAUSES, Withheld, show
 from mssante.services.life_keeper import ERASED, KeeperSettings, LifeKeeper
 from mssante.services.reception import mailbox_decision
 from mssante.services.sasl import Caller
@@ -304,6 +306,57 @@ async def test_too_many_at_once_wait_for_a_human(bench: Bench) -> None:
     assert report.withheld == "share" and report.counts() == {"suspend": 60} and not report.done
     assert {await bench.state(box) for box in boxes} == {MailboxState.ACTIVE}
     assert (await bench.keeper.run(accept=True)).done["suspend"] == 60
+
+
+def told() -> dict[str, float]:
+    """Give the gauges of the guard that are not at rest."""
+    found = {cause: REGISTRY.get_sample_value("mssante_life_withheld", {"cause": cause}) or 0.0 for cause in CAUSES}
+    found["mailboxes"] = REGISTRY.get_sample_value("mssante_life_waiting_mailboxes") or 0.0
+    return {name: value for name, value in found.items() if value}
+
+
+async def test_what_waits_for_a_human_is_told_until_one_came(bench: Bench) -> None:
+    boxes = await bench.make(60)
+    for box in boxes:
+        await bench.idle(box, 400, warned_step=3, warned_at=bench.clock.now() - timedelta(days=8))
+    await bench.keeper.tick()
+    assert told() == {"share": 1.0, "mailboxes": 60.0}
+    show(None)
+    await bench.another().tick()  # after a restart
+    assert told() == {"share": 1.0, "mailboxes": 60.0}
+    await bench.keeper.run()  # by hand, without accepting: no second row in the journal, and still withheld
+    assert told() == {"share": 1.0, "mailboxes": 60.0}
+    bench.clock.advance(timedelta(minutes=5))
+    done = REGISTRY.get_sample_value("mssante_life_steps_total", {"kind": "suspend"}) or 0.0
+    await bench.another().run(accept=True)  # `mssante life run --accept`, in another process
+    assert REGISTRY.get_sample_value("mssante_life_steps_total", {"kind": "suspend"}) == done + 60
+    show(Withheld("share", bench.clock.now(), 60))
+    await bench.keeper.tick()
+    assert told() == {}
+
+
+async def test_a_clock_in_doubt_is_told_and_ends_when_it_is_right_again(bench: Bench) -> None:
+    await bench.closed(3)
+    before = bench.clock.now()
+    bench.clock.set(before + timedelta(days=366))
+    await bench.keeper.run()
+    assert told() == {"clock": 1.0, "mailboxes": 1.0}
+    bench.clock.set(before)
+    await bench.keeper.run()
+    assert told() == {}, "the row of the wrong clock is in the future, and is over"
+
+
+async def test_a_new_operator_raises_no_alarm(bench: Bench) -> None:
+    await bench.make(3)
+    assert [event["cause"] for event in await bench.events(kind="life_stopped")] == ["first_run"] and told() == {}
+
+
+async def test_few_mailboxes_are_never_too_many(bench: Bench) -> None:
+    boxes = await bench.make(4)
+    for box in boxes[:3]:
+        await bench.idle(box, 400, warned_step=3, warned_at=bench.clock.now() - timedelta(days=8))
+    assert (await bench.another(max_always=2).plan()).withheld == "share"
+    assert (await bench.another(max_always=3).run()).done["suspend"] == 3
 
 
 async def test_a_plan_changes_nothing(bench: Bench) -> None:

@@ -162,3 +162,40 @@ def test_no_cell_is_a_formula(text: str) -> None:
     if text.strip() == text:
         line = sheet(f"address;display_name\nx@a.mssante.fr;'{text}\n").lines[0]
         assert line.edit.display_name == text
+
+
+async def test_an_apply_that_was_killed_makes_the_logins_that_are_left(desk: LifeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mssante.services.mailbox_import.BATCH", 2)
+    rows = "".join(f"p{number}@a.mssante.fr,PER,{RPPS},p{number},\n" for number in range(4))
+    text = f"address,type,holder,login,members\nurgences@a.mssante.fr,ORG,{FINESS},,p0;p3\n{rows}"
+    first = await plan(desk, text)
+    assert first.logins == ["p0", "p1", "p2", "p3"]
+    with pytest.raises(InputFault, match="mots de passe") as missing:
+        await MailboxImport(desk).apply(first, actor="t")
+    assert missing.value.rule == "IMPORT-MOTS-DE-PASSE"
+    first.passwords = dict.fromkeys(first.logins, "un secret bien long")
+
+    def killed(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await MailboxImport(desk).apply(first, actor="t", told=killed)
+    again = await plan(desk, text)
+    assert again.logins == ["p2", "p3"] and again.counts()["create"] == 3
+    again.passwords = dict.fromkeys(again.logins, "un autre secret bien long")
+    assert await MailboxImport(desk).apply(again, actor="t") == {"create": 3, "update": 0, "conflict": 0}
+    stores = desk.stores
+    team = await stores.database.read(lambda tx: stores.delegations.of_mailboxes(
+        tx, [box.id for box in stores.accounts.mailboxes_by_address(tx, ["urgences@a.mssante.fr"])]))
+    assert [one.login for one in team] == ["p0", "p3"]
+    assert (await plan(desk, text)).counts()["unchanged"] == 5
+
+
+async def test_a_login_in_a_line_that_cannot_be_done_leaves_the_others(desk: LifeDesk) -> None:
+    text = f"address,type,holder,login\nzoe@a.mssante.fr,PER,{RPPS},zoe\nanne@a.mssante.fr,PER,{RPPS},anne\n"
+    shown = await plan(desk, text)
+    shown.passwords = dict.fromkeys(shown.logins, "un secret bien long")
+    await people(desk, "zoe")  # taken meanwhile
+    assert await MailboxImport(desk).apply(shown, actor="t") == {"create": 1, "update": 0, "conflict": 1}
+    stores = desk.stores
+    assert [box.address for box in await stores.database.read(lambda tx: stores.accounts.list_mailboxes(tx))] == ["anne@a.mssante.fr"]

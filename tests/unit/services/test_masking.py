@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.handing import INS, NAMES, REMOTE, cda_request, desk, request
 from support.smtp_stage import ALICE, BOB, CITIZEN, PASSWORD, SmtpStage, Wire, build, message
+from support.structured_mail import archive, mail, structured
 
 from mssante.documents.faults import DocumentFault
 from mssante.documents.masking import Departing, departing
@@ -225,3 +226,20 @@ async def test_what_the_desk_refuses(oppositions: Oppositions, changes: dict[str
     ("2790 32A000001 12", "…")])
 def test_numbers_are_hidden(text: str, shown: str) -> None:
     assert hide_numbers(text) == shown
+
+
+@pytest.mark.parametrize("to", [BOB, REMOTE, PATIENT])
+async def test_a_broken_archive_stays_whatever_the_preflight_says(stage: SmtpStage, handover: HandOver, to: str) -> None:
+    wire, broken = await logged_in(stage), structured(ALICE, to, archive()[:-30])
+    await wire.asks(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{to}>")
+    assert (await wire.data(broken)).endswith("[MASQUAGE-ILLISIBLE]")
+    assert await stage.queue() == [] and await stage.bodies(BOB) == []
+    await wire.asks(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{to}>")
+    assert (await wire.data(f"X-MSSANTE-Derogation: {REASON}\r\n".encode() + broken)).startswith("250")
+
+
+async def test_a_broken_archive_that_is_no_document_leaves(stage: SmtpStage, handover: HandOver) -> None:
+    wire = await logged_in(stage)
+    await wire.asks(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>")
+    photos = mail(ALICE, BOB, ("photos.zip", b"PK\x03\x04 casse"), subject="Photos")
+    assert (await wire.data(photos)).startswith("250")

@@ -162,3 +162,11 @@ async def test_documents_handed_in_by_programs_are_checked_too(opened: Any, stag
     await desk(stage).accept(request(to=(BOB,)))
     (event,) = await stage.journal(JournalKind.PREFLIGHT)
     assert event.payload["errors"] == 0 and event.payload["documents"] == 1
+
+
+@pytest.mark.parametrize("policy", ["block", "warn"])
+async def test_a_document_outside_an_archive_is_judged_by_the_same_policy(opened: Any, stage: SmtpStage, policy: Literal["warn", "block"]) -> None:
+    office = await opened(policy)
+    reply = await office.send(mail(ALICE, BOB, ("a.xml", b"<?xml version='1.0'?><ClinicalDocument xmlns='urn:hl7-org:v3'>"), subject="CR"))
+    assert reply.startswith("554 5.6.0" if policy == "block" else "250 ")
+    assert len(await stage.inbox(BOB)) == len(await stage.inbox(ALICE)) == (0 if policy == "block" else 1)

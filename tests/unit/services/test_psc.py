@@ -28,7 +28,7 @@ from mssante.services.accounts import Accounts
 from mssante.services.psc import PscChecker, PscSettings, holder_forms
 from mssante.services.psc_keys import KeySettings, ProviderKeys, read_discovery, read_jwks
 from mssante.services.psc_token import MAX_TOKEN, TokenFault, TokenPolicy, TokenReason, verify
-from mssante.services.sasl import Accepted, Caller, Refused, TokenGrant, follow
+from mssante.services.sasl import Accepted, Caller, NotChecked, Refused, TokenGrant, follow
 from mssante.storage.interfaces import NewMailbox
 
 ISSUER = "https://psc.example/auth/realms/r"
@@ -324,10 +324,14 @@ def checker(stage: SmtpStage, **settings: Any) -> tuple[PscChecker, FakeProvider
 
 async def reason(stage: SmtpStage, one: PscChecker, claim: TokenClaim, caller: Caller = IMAP) -> str:
     """Check a claim that is refused; give the rule that the journal tells."""
-    told = await one.check(claim, caller)
-    assert told == TokenRefusal("invalid_token", "mail", ISSUER + "/d")
+    try:
+        assert await one.check(claim, caller) == TokenRefusal("invalid_token", "mail", ISSUER + "/d")
+        rule = ""
+    except NotChecked as fault:
+        rule = fault.rule  # only the provider's silence is: the token was not judged
     row = (await stage.journal(JournalKind.TOKEN_REFUSED))[-1]
     assert claim.token not in json.dumps(row.payload) and row.payload["protocol"] == caller.protocol
+    assert (row.payload["rule"] == R.PROVIDER) == (rule == R.PROVIDER)
     return str(row.payload["rule"])
 
 
@@ -343,6 +347,15 @@ async def test_whose_box_a_token_opens(stage: SmtpStage) -> None:
     assert await one.check(TokenClaim("", token(SubjectNameID="899700000773")), IMAP) == TokenGrant(f"paul@{OURS}", 0, hours), "RPPS alone"
     assert await reason(stage, one, TokenClaim("", token(SubjectNameID="899700000999"))) == R.HOLDER
     assert await reason(stage, one, TokenClaim("", token(SubjectNameID="1990000011"))) == R.HOLDER, "an ORG box is nobody's identity"
+
+
+async def test_filters_of_a_team_are_not_opened_by_a_token_of_a_member(stage: SmtpStage) -> None:
+    """Filters are those of one's own mailbox (docs/filters.md), whatever box the token names."""
+    await people(stage)
+    one, _ = checker(stage)
+    sieve = Caller("192.0.2.1:4000", "managesieve")
+    assert await one.check(TokenClaim("claire", token()), sieve) == TokenGrant("claire", 0, 43200.0)
+    assert await reason(stage, one, TokenClaim(SERVICE, token()), sieve) == R.HOLDER
 
 
 async def test_links_name_people_whose_box_does_not(stage: SmtpStage) -> None:
@@ -376,7 +389,8 @@ async def test_the_person_s_own_account_opens_the_box_first(stage: SmtpStage) ->
     service = await accounts.token(TokenClaim(SERVICE, token()), IMAP)
     assert isinstance(own, Accepted) and isinstance(service, Accepted)
     assert service.account.login == own.account.login == "claire", "the journal tells the person"
-    assert service.account.mailbox_ids == own.account.mailbox_ids[::-1]
+    assert service.account.mailbox_ids == own.account.mailbox_ids and own.account.opened == 0
+    assert service.account.opened == own.account.mailbox_ids[1], "opened in its place, and still not its own"
     assert [row.subject for row in await stage.journal(JournalKind.LOGIN)] == ["claire", "claire"]
 
 

@@ -115,3 +115,25 @@ async def test_what_waits_at_the_end_is_done_or_told(stores: Stores, tmp_path: P
     assert traces(tmp_path / "a.db") == (["a"] if found == "A" else [])
     with pytest.raises(OperatorFault):
         await stores.database.write_many(unit, "later")
+
+
+async def test_a_short_write_is_committed_on_the_loop_too(stores: Stores, tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+
+    def unit(tx: object) -> str:
+        threads.append(threading.current_thread())
+        stores.journal.append(tx, [JournalEvent(JournalKind.SESSION_REFUSED, NOW, f"w{len(threads)}", "x", {})])  # type: ignore[arg-type]
+        return "done"
+
+    assert await stores.database.write(unit, quick=True) == "done"
+    assert threads == [threading.current_thread()] and traces(tmp_path / "a.db") == ["w1"]
+    assert await stores.database.write(unit) == "done"
+    assert threads[1] is not threading.current_thread()
+
+    def bad(tx: object) -> None:
+        unit(tx)
+        raise ValueError("this one is bad")
+
+    found = await asyncio.gather(stores.database.write(bad, quick=True), Unit(stores).all("a"), return_exceptions=True)
+    assert isinstance(found[0], ValueError) and found[1] == ["A"]
+    assert traces(tmp_path / "a.db") == ["w1", "w2", "a"]

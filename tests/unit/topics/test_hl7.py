@@ -37,6 +37,8 @@ def test_closed_by_default() -> None:
 
 @pytest.mark.parametrize("changes", [
     {"networks": ()}, {"networks": ("10.0.0.1/8",)}, {"networks": ("partout",)}, {"certificates": ("ab",)}, {"name": "Dpi Un"},
+    {"connect_certificate": Path("c.pem"), "connect_tls": True}, {"connect_key": Path("c.key"), "connect_tls": True},
+    {"connect_authorities": Path("c.pem")}, {"connect_name": "dpi"}, {"connect_certificate": Path("c.pem"), "connect_key": Path("c.key")},
     {"deliver": True}, {"connect": "10.0.0.1"}, {"charset": "UTF-16"}, {"mailbox": ""}, {"unknown": 1}])
 def test_an_application_that_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -45,6 +47,7 @@ def test_an_application_that_is_refused(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("changes", [
     {"applications": ()}, {"applications": (Hl7Application(**APPLICATION),) * 2}, {"timezone": "Europe/Nulle-Part"},
+    {"applications": (Hl7Application(**{**APPLICATION, "subjects": ("CN=dpi",)}),)}, {"client_authorities": Path("a.pem")},
     {"processing": ()}, {"processing": ("X",)}, {"message_bytes": 10},
     {"applications": (Hl7Application(**{**APPLICATION, "certificates": ("ab" * 32,)}),)},
     {"applications": tuple(Hl7Application(**{**APPLICATION, "name": name, "connect": "h:1", "deliver": True}) for name in ("a", "b"))}])
@@ -67,6 +70,14 @@ def test_what_services_are_given() -> None:
     assert not made.admits(Caller.of("::1", "ab" * 32))
     plain = application_of(section(), Hl7Application(**APPLICATION))
     assert (plain.structure, plain.gives, plain.correspondents.to_facility) == (None, False, "MSSANTE")
+
+
+@pytest.mark.parametrize("name", ["dpi", "OU=DPI,O=CH,C=FR", "=", ""])
+def test_a_name_that_cannot_be_read(name: str) -> None:
+    one = Hl7Application(**{**APPLICATION, "subjects": (name,)})
+    with pytest.raises(InputFault) as caught:
+        application_of(section(), one)
+    assert caught.value.rule == "HL7-DN"
 
 
 def test_a_mailbox_of_somebody_else() -> None:

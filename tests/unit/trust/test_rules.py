@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 IDENTIFIER = re.compile(r"[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)+\Z")
 NUMBER = re.compile(r"-\d\d\Z")  # findings of `check` have numbers, not rules
 # identifiers of other trades: the lab, imports, documents and indexes tell their own words to who typed the command
-OTHERS = frozenset({"ABSENCE", "ALIAS", "API", "CARDDAV", "CDA", "CFG", "DECOUVERTE", "DELEGATION", "EXTRACTION", "FHIR", "FINESS", "HEADER", "IMPORT", "INDEX", "LAB", "LDAP", "LDAPSYNC", "LIFE", "LTR", "MDN", "MIROIR", "NOM", "PREFLIGHT", "PUB", "RPPS", "SCIM", "SIEVE", "SUB", "SYNC", "TITULAIRE", "VCARD", "VIE", "XDM", "XDS", "ZIP", "DOSSIER", "HL7", "N1", "PDF", "REMISE", "REPRISE", "TWIN", "WEBHOOK"})
+OTHERS = frozenset({"ABSENCE", "ALIAS", "API", "CARDDAV", "CDA", "CFG", "DECOUVERTE", "DELEGATION", "EXTRACTION", "FHIR", "FINESS", "HEADER", "IMPORT", "INDEX", "LAB", "LDAP", "LDAPSYNC", "LIFE", "LTR", "MAIL", "MDN", "MIROIR", "NOM", "PREFLIGHT", "PUB", "RPPS", "SCIM", "SIEVE", "SUB", "SYNC", "TITULAIRE", "VCARD", "VIE", "XDM", "XDS", "ZIP", "DOSSIER", "HL7", "N1", "PDF", "REMISE", "REPRISE", "TWIN", "WEBHOOK"})
 NOT_RULES = frozenset({"INS-KEY"})  # a code of documents
 
 

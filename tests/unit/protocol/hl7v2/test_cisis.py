@@ -84,6 +84,11 @@ def test_a_pdf_and_two_documents_of_an_oru() -> None:
     ([("|M0001|", "||")], (101, "HL7-MSH10", "MSH[1]-10")),
     ([("|M0001|", f"|{'x' * (MAX_CONTROL_ID + 1)}|")], (102, "HL7-MSH10", "MSH[1]-10")),
     ([("|M0001|", "|é|")], (102, "HL7-MSH10", "MSH[1]-10")),
+    ([("|P|2.6|||||", "|P|2.6||suite|||")], (100, "HL7-MORCEAU", "MSH[1]-14")),
+    ([("\rPID|", "\rDSC|suite\rPID|")], (100, "HL7-MORCEAU", "MSH[1]-14")),
+    ([("|P|2.6|||||", "|P|2.6|||XX||")], (103, "HL7-ACCUSE", "MSH[1]-15")),
+    ([("|P|2.6|||||", "|P|2.6|||AL|NE|")], (103, "HL7-ACCUSE", "MSH[1]-16")),
+    ([("|P|2.6|||||", "|P|2.6||||ER|")], (103, "HL7-ACCUSE", "MSH[1]-16")),
     ([("ORC|NW", "ORC|CA")], (103, "HL7-COHERENCE", "ORC[1]-1")),
     ([("ORC|NW", "ORC|XX")], (103, "HL7-COHERENCE", "ORC[1]-1")),
     ([("||||||F|\rPRT", "||||||D|\rPRT")], (103, "HL7-COHERENCE", "OBX[1]-11")),
@@ -101,6 +106,11 @@ def test_a_pdf_and_two_documents_of_an_oru() -> None:
 ])
 def test_refusals_have_code_rule_and_place(pairs: list[tuple[str, str]], expected: tuple[int, str, str]) -> None:
     assert refusal(edited(order(TO), *pairs)) == expected
+
+
+@pytest.mark.parametrize("asked", ["|||||", "|||AL||", "|||NE|AL|", "|||AL|AL|", "|1||SU||"])
+def test_the_application_acknowledgement_serves_both_modes(asked: str) -> None:
+    assert read_order(edited(order(TO), ("|P|2.6|||||", f"|P|2.6{asked}"))).control_id == "M0001"
 
 
 @pytest.mark.parametrize("mask", ["MASQUE_PS", "INVISIBLE_PATIENT", "INVISIBLE_REP_LEGAUX"])

@@ -77,9 +77,16 @@ def test_what_cannot_be_decoded_is_refused() -> None:
         assert code_of(MSH.decode().encode(mark))[1] == "HL7-CHARSET"
 
 
-@pytest.mark.parametrize("raw", [b"", b"PID|1\r", b"FHS|^~\\&|A\r", b"\x00\x01\x02", b"\r\n"])
+@pytest.mark.parametrize("raw", [b"", b"PID|1\r", b"\x00\x01\x02", b"\r\n"])
 def test_what_does_not_begin_with_msh_is_refused(raw: bytes) -> None:
     assert code_of(raw)[:2] == (Hl7Code.SEGMENT_SEQUENCE, "HL7-ENTETE")
+
+
+@pytest.mark.parametrize(("raw", "place"), [
+    (b"FHS|^~\\&|A\rBHS|^~\\&|A\r" + MSH, "FHS[1]"), (b"BHS|^~\\&|A\r" + MSH, "BHS[1]"), (MSH + b"\rBTS|1\r", "BTS[1]"),
+    (MSH + b"\rFTS|1\r", "FTS[1]"), (b"\xef\xbb\xbfBHS", "BHS[1]")])
+def test_batches_are_refused_whole(raw: bytes, place: str) -> None:
+    assert code_of(raw) == (Hl7Code.SEGMENT_SEQUENCE, "HL7-LOT", place)
 
 
 @pytest.mark.parametrize("line", [b"pid|1", b"P|1", b"OBXA|1", b"not a segment", b" PID|1", b"\xc3\xa9ID|1"])

@@ -27,9 +27,9 @@ class CountingDatabase:
         self.units += 1
         return await self._inner.read(unit)
 
-    async def write(self, unit: Callable[[Any], Any]) -> Any:
+    async def write(self, unit: Callable[[Any], Any], **given: Any) -> Any:
         self.units += 1
-        return await self._inner.write(unit)
+        return await self._inner.write(unit, **given)
 
     async def write_many(self, unit: Callable[..., Any], item: Any) -> Any:
         self.units += 1

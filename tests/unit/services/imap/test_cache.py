@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mssante.model.message import StoredMessage
-from mssante.services.imap.cache import CacheBudget, ViewCache
+from mssante.services.imap.cache import BLOCK_ROWS, CacheBudget, ViewCache
 
 
 def content(key: int, size: int = 100) -> StoredMessage:
@@ -41,11 +41,23 @@ def test_what_does_not_fit_is_given_but_not_kept() -> None:
 def test_blocks_are_forgotten_when_a_row_changes() -> None:
     budget = CacheBudget(10_000)
     cache = ViewCache(budget)
-    cache.keep_block((1, 0, 1024), b"first")
-    cache.keep_block((1, 1024, 2000), b"second")
-    cache.forget_flags(1500)
-    assert cache.block((1, 0, 1024)) == b"first"
-    assert cache.block((1, 1024, 2000)) is None
+    cache.keep_block((1, 0, BLOCK_ROWS), b"first")
+    cache.keep_block((1, BLOCK_ROWS, BLOCK_ROWS + 70), b"second")
+    cache.forget_flags(BLOCK_ROWS + 5)
+    assert cache.block((1, 0, BLOCK_ROWS)) == b"first"
+    assert cache.block((1, BLOCK_ROWS, BLOCK_ROWS + 70)) is None
     cache.forget_blocks()
-    assert cache.block((1, 0, 1024)) is None
+    assert cache.block((1, 0, BLOCK_ROWS)) is None
+    assert budget.used == 0
+
+
+def test_a_block_that_grew_takes_the_place_of_the_shorter_one() -> None:
+    budget = CacheBudget(10_000)
+    cache = ViewCache(budget)
+    cache.keep_block((1, 0, 10), b"ten")
+    cache.keep_block((2, 0, 10), b"other items")
+    cache.keep_block((1, 0, 11), b"eleven")
+    assert cache.block((1, 0, 10)) is None
+    assert (cache.block((1, 0, 11)), cache.block((2, 0, 10))) == (b"eleven", b"other items")
+    cache.forget_flags(3)
     assert budget.used == 0

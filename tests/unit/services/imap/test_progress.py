@@ -76,9 +76,9 @@ async def test_one_long_step_is_told_of_until_the_answer_begins(tmp_path: Path) 
     class Slow:
         """A database that waits for the gate before it writes."""
 
-        async def write(self, unit: Callable[[Any], Any]) -> Any:
+        async def write(self, unit: Callable[[Any], Any], **given: Any) -> Any:
             await gate.wait()
-            return await database.write(unit)
+            return await database.write(unit, **given)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(database, name)

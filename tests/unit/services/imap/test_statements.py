@@ -36,8 +36,8 @@ class CountingDatabase:
     async def read(self, unit: Callable[[Any], Any], *, quick: bool = False) -> Any:
         return await self._inner.read(self._counted(unit), quick=quick)
 
-    async def write(self, unit: Callable[[Any], Any]) -> Any:
-        return await self._inner.write(self._counted(unit))
+    async def write(self, unit: Callable[[Any], Any], **given: Any) -> Any:
+        return await self._inner.write(self._counted(unit), **given)
 
     async def write_many(self, unit: Callable[..., Any], item: Any) -> Any:
         self.units += 1
