@@ -23,6 +23,7 @@ from mssante.cli import (
     citizen,
     directory,
     discovery,
+    document,
     explain,
     hl7,
     hold,
@@ -71,6 +72,7 @@ app.add_typer(citizen.app, name="citizen")
 app.add_typer(token.app, name="token")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(opposition.app, name="opposition")
+app.add_typer(document.app, name="document")
 app.command("preflight")(preflight.preflight)
 app.command("discovery")(discovery.discovery)
 app.add_typer(whitelist.app, name="whitelist")
