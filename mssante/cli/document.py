@@ -87,7 +87,7 @@ def _documents(path: Path) -> tuple[list[_Found], list[Finding]]:
         elif b"ClinicalDocument" in file.begin:
             found.append(_document(file.name, file.octets()))
     if not found:
-        raise InputFault(say("aucun document dans ce fichier", "no document in this file"), rule="DOC-ABSENT",
+        raise InputFault(say("aucun document dans ce fichier", "no document in this file"), rule="PREFLIGHT-FICHIER",
                          remedy=say("donnez un CDA, une archive IHE_XDM ou un message .eml", "give a CDA, an archive or an .eml"))
     return found, remarks
 

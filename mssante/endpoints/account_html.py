@@ -114,7 +114,7 @@ header{padding-top:1rem}
 .operator{margin:0;font-weight:600}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;align-items:center;gap:.25rem 1rem;padding:0;margin:.5rem 0}
 nav form{display:inline}
-h1,h2,td{overflow-wrap:anywhere}
+h1,h2{overflow-wrap:anywhere}
 h1{font-size:1.6rem;margin:1rem 0}
 h2{font-size:1.2rem;margin:0 0 .5rem}
 section{background:var(--carte);border:1px solid var(--trait);border-radius:.5rem;padding:1rem;margin:0 0 1rem}

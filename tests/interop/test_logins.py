@@ -465,8 +465,8 @@ def test_write_the_table() -> None:
              "Python's `imaplib` sends no initial response; curl sends one by SASL-IR over IMAP and none over SMTP.",
              "mbsync 1.4 needs a SASL plug-in for XOAUTH2 and has none for OAUTHBEARER; when the token is refused the plug-in does not",
              "acknowledge the JSON, and mbsync waits until the server hangs up (60 s).",
-             "OfflineIMAP knows XOAUTH2 only. mutt 2.2 takes a token from a command and speaks both mechanisms; neomutt 2022 builds OAUTHBEARER in",
-             "1,024 octets (« OAUTH token is too big ») and a token of Pro Santé Connect has more: XOAUTH2 there.",
+             "OfflineIMAP knows XOAUTH2 only. mutt 2.2 takes a token from a command and speaks both mechanisms; NeoMutt 20220429 takes no",
+             "token over 512 octets for OAUTHBEARER (4,096 for XOAUTH2: « OAUTH token is too big », before a word on the wire): XOAUTH2 there.",
              "A password has no audience and no holder but its account; a shared box is opened in the member's own session, never under its own name.",
              "A certificate is that of one APP box: no delegate. Thunderbird by token: logins-thunderbird.md.",
              "EXTERNAL: `expired` is an expired certificate, `wrong audience` stands for certificates of another authority or profile."]

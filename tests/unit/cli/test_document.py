@@ -57,8 +57,8 @@ def test_two_patients_are_not_packed(space: Space, file: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("name", "content", "code", "word"), [
-    ("vide.eml", b"Subject: x\r\n\r\nrien\r\n", 1, "DOC-ABSENT"), ("x.xml", b"<a/>", 3, "CDA-ROOT"),
-    ("b.zip", b"PK\x03\x04 coupe", 1, "ZIP-"), ("d.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', 3, "XML-"), ("rien", b"", 1, "DOC-ABSENT")])
+    ("vide.eml", b"Subject: x\r\n\r\nrien\r\n", 1, "PREFLIGHT-FICHIER"), ("x.xml", b"<a/>", 3, "CDA-ROOT"),
+    ("b.zip", b"PK\x03\x04 coupe", 1, "ZIP-"), ("d.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', 3, "XML-"), ("rien", b"", 1, "PREFLIGHT-FICHIER")])
 def test_what_cannot_be_read_is_told(space: Space, tmp_path: Path, name: str, content: bytes, code: int, word: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)

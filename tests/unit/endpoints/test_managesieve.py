@@ -15,6 +15,7 @@ from support.smtp_stage import ALICE, PASSWORD, SmtpStage, build, client_context
 from mssante.endpoints.listeners import Door
 from mssante.endpoints.login_offer import LoginOffer
 from mssante.endpoints.managesieve import ManageSieve, ManageSieveSettings
+from mssante.errors import OperatorFault
 
 
 @dataclass
@@ -143,3 +144,16 @@ async def test_login_by_dialogue(client: Client) -> None:
     client.writer.write(b'"*"\r\n')
     assert (await client.answer()).startswith("NO")
     assert (await client.ask('AUTHENTICATE "NTLM"')).startswith("NO")
+
+
+async def test_a_store_that_is_away_is_no_wrong_password(stage: SmtpStage, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 5804 §1.3: TRYLATER, as often as one tries, and the connection goes on."""
+    async def away(*_: object, **given: object) -> None:
+        raise OperatorFault("storage failed", detail="secret")
+
+    await client.secure()
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.stores.database, "read", away)
+        for _ in range(5):
+            assert (await client.log_in()).startswith('NO (TRYLATER) "the login cannot be checked now')
+    assert (await client.log_in()).startswith("OK")
