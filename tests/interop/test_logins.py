@@ -451,6 +451,7 @@ def test_certificates(bench: Bench) -> None:
         assert msmtp(bench, Try(APP, "unused", "EXTERNAL"), pairs["good"]) == NO_MAIL
     finally:
         assert lab.command("mailbox", "state", APP, "active", *config)[0] == 0
+        assert soon(lambda: lab.takes_mail("alpha", APP))
     for client, protocol, suspended in (("curl --cert", "imap", NO), ("curl --cert", "smtp", NO_MAIL), ("msmtp tls_cert_file", "smtp", NO_MAIL)):
         ROWS.append(f"| {client} | {protocol} | EXTERNAL | yes | no | foreign, PERSONNES, revoked, server: no | other box: no | - | {suspended} |")
     ROWS.append("| curl --cert (bad) + password | imap, smtp | any password | yes | yes | yes | yes | - | - |")

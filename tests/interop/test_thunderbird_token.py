@@ -129,3 +129,4 @@ def test_a_suspended_box_is_told(desk: Desk, folder: Path) -> None:
             ROWS.append(f"| suspended box | no: « {REFUSED} » | no: « {said[-1]} » |")
     finally:
         desk.do("mailbox", "state", CLAIRE, "active")
+        assert soon(lambda: desk.lab.takes_mail("alpha", CLAIRE))

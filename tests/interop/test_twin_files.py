@@ -173,6 +173,7 @@ def test_a_professional_reads_a_document_in_the_web_account(running_lab: Running
                 assert "PAT-TROIS" not in page and "Infection" not in page, "a suspended box is read by no door"
         finally:
             assert running_lab.command("mailbox", "resume", person.address, "--config", config)[0] == 0
+            assert soon(lambda: running_lab.takes_mail("beta", person.address))
         browser.driver.get(place)
         assert browser.driver.find_elements(By.CSS_SELECTOR, "main li a[href$='/1']"), "and again once it is open"
     finally:

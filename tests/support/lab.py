@@ -206,6 +206,13 @@ class RunningLab:
         wire.ask(b"EHLO peer.test")
         return wire
 
+    def takes_mail(self, operator: str, address: str) -> bool:
+        """Tell if a server takes mail for an address now: it reads a new state of a mailbox within its half minute. A test that
+        shut a mailbox of everybody's waits for it before it leaves."""
+        with self.session_as("gamma", operator) as wire:
+            wire.ask(b"MAIL FROM:<medecin@gamma.mssante.test>")
+            return wire.ask(f"RCPT TO:<{address}>".encode()).code == 250
+
     def stop(self) -> None:
         """`lab down`, then remove the folder."""
         code, out, error = self.command("lab", "down", self.folder)
