@@ -153,7 +153,7 @@ def test_beta_down_then_healed_the_letter_waits_and_arrives(folder: Path) -> Non
     code, document = as_json("status", folder)
     assert code == 1
     assert {one["part"]: one["up"] for one in document["parts"]} == {
-        "infra": True, "alpha": True, "beta": False, "citizen": True}
+        "infra": True, "alpha": True, "beta": False, "citizen": True, "hospital": True}
     assert as_json("send", folder, "--to", "secretariat.cardio@alpha.mssante.test")[0] == 0, "alpha works without beta"
     code, report = as_json("send", folder, "--timeout", 1)
     assert code == 1 and report["arrived"] is False
@@ -225,7 +225,7 @@ def test_down_stops_all_and_up_again_keeps_the_mail(folder: Path) -> None:
     lab = Lab.load(folder)
     doors = [(HOST, port) for port in all_ports(lab.base_port).values()]
     code, document = as_json("down", folder)
-    assert code == 0 and sorted(document["stopped"]) == ["alpha", "beta", "citizen", "infra"]
+    assert code == 0 and sorted(document["stopped"]) == ["alpha", "beta", "citizen", "hospital", "infra"]
     assert not any(accepts(door) for door in doors)
     assert [one.pid for one in Lab.load(folder).operators] == [None, None, None]
     assert mssante("down", folder).returncode == 0
