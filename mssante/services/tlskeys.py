@@ -128,8 +128,11 @@ def read_side_by_side(pairs: Sequence[Pair], now: datetime, issuers: TrustAnchor
 
 
 def end_point_of(leaf: x509.Certificate) -> bytes:
-    """Give the `tls-server-end-point` data of a certificate (RFC 5929 §4.1), empty when its signature names no hash."""
-    named = leaf.signature_hash_algorithm
+    """Give the `tls-server-end-point` data of a certificate (RFC 5929 §4.1), empty when its signature names no hash we know."""
+    try:
+        named = leaf.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return b""
     if named is None:
         return b""
     weak = isinstance(named, hashes.MD5 | hashes.SHA1)

@@ -260,7 +260,10 @@ def _key(certificate: x509.Certificate) -> tuple[str, bool]:
 
 
 def _signature(certificate: x509.Certificate) -> str:
-    named = certificate.signature_hash_algorithm
+    try:
+        named = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return "?"
     return named.name if isinstance(named, hashes.HashAlgorithm) else "?"
 
 

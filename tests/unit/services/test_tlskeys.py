@@ -9,14 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from support.pki import CLIENT, certificate_pem, key_pem, pem_files
 from support.smtp_stage import IGC
 
 from mssante.errors import InputFault, OperatorFault
-from mssante.services.tlskeys import MAX_FILE, Pair, mark_of, read_pair, read_side_by_side
+from mssante.services.tlskeys import MAX_FILE, Pair, end_point_of, mark_of, read_pair, read_side_by_side
 from mssante.services.tlswatch import Watched
+from mssante.trust.profiles import recognise
+
+RSA_SHA256 = bytes.fromhex("2a864886f70d01010b")  # sha256WithRSAEncryption (RFC 8017 appendix A.2.4)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 HOST = "mx.hopital.mssante.fr"
@@ -187,3 +193,14 @@ def test_a_file_that_moves_while_it_is_read_is_read_again(tmp_path: Path) -> Non
     assert not watched.look() and watched.value == 0
     source.moves = False
     assert watched.look() and watched.value == 9
+
+
+def test_a_signature_of_an_algorithm_that_nobody_knows_breaks_nothing(tmp_path: Path) -> None:
+    """Found by the fuzzer: the library raises when such a signature is asked for its hash."""
+    files = pair(tmp_path)
+    leaf = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+    strange = x509.load_der_x509_certificate(leaf.public_bytes(Encoding.DER).replace(RSA_SHA256, b"\x00" + RSA_SHA256[1:]))
+    with pytest.raises(UnsupportedAlgorithm):
+        _ = strange.signature_hash_algorithm
+    assert end_point_of(strange) == b"" and end_point_of(leaf) == leaf.fingerprint(hashes.SHA256())
+    assert recognise(strange).signature == "?"
