@@ -30,6 +30,7 @@ from aiosmtpd.smtp import SMTP
 
 from mssante.endpoints.login_offer import LoginOffer
 from mssante.endpoints.smtp_parse import ReplyFault
+from mssante.endpoints.tls_pipe import TlsPipe
 from mssante.errors import MssFault, StorageFull
 from mssante.model import replies
 from mssante.model.reply import SmtpReply
@@ -125,7 +126,6 @@ class Intake(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        self._session.intake = None  # each held the other
         self._session.connection_lost(error)
 
 
@@ -150,8 +150,11 @@ class SmtpLoop(SMTP):
 
     def accept(self) -> Intake:
         """Give the protocol of a new connection."""
-        session = self.spawn()
-        return session.intake or Intake(session, self._place)
+        return self.spawn().intake()
+
+    def intake(self) -> Intake:
+        """Give what the event loop sees of this session."""
+        return Intake(self, self._place)
 
     def spawn(self) -> Self:
         """Give a fresh session like this model.
@@ -165,10 +168,9 @@ class SmtpLoop(SMTP):
         return session
 
     def _begin(self) -> None:
-        self.intake: Intake | None = Intake(self, self._place)
         self.state = SmtpSessionState("")
         self.deadline = time.monotonic() + self.settings.command_seconds
-        self.wire: asyncio.Transport | None = None
+        self.wire: asyncio.Transport | TlsPipe | None = None
         self._buffer = b""
         self._out: list[bytes] = []
         self._busy = False

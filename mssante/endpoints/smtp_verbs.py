@@ -7,16 +7,16 @@ VRFY, EXPN. Replies come from `mssante.model.replies` and from the policy's deci
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from mssante.endpoints.smtp_auth import start_auth
 from mssante.endpoints.smtp_base import Receiving, SmtpLoop
 from mssante.endpoints.smtp_parse import ReplyFault, parse_mail, parse_rcpt
-from mssante.endpoints.tls_context import bound, count_session, handshake_reason, send_alert, spare_descriptor
+from mssante.endpoints.tls_context import bound, count_session, handshake_reason
+from mssante.endpoints.tls_pipe import TlsPipe
 from mssante.ids import new_trace_id
 from mssante.model import replies
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
@@ -94,28 +94,24 @@ class HardenedSmtp(SmtpLoop):
         self._wait_for(self._upgrade(), lambda _: None)
 
     async def _upgrade(self) -> None:
-        intake = self.intake
-        if self.wire is None or intake is None:
+        if self.wire is None:
             return
         if self._buffer:  # a second read in the same turn of the loop: still clear text (RFC 3207 §4.2)
             self._close()
             return
-        spare = spare_descriptor(self.wire)  # the loop closes its own before the alert is sent
+        pipe = TlsPipe(cast(asyncio.Transport, self.wire), self.settings.tls, self, self._place)
         try:
-            transport = await self.loop.start_tls(self.wire, intake, self.settings.tls, server_side=True,
-                                                  ssl_handshake_timeout=self.settings.handshake_seconds)
+            await pipe.handshake(self.settings.handshake_seconds)
         except (OSError, ssl.SSLError, asyncio.CancelledError) as exc:
             self.policy.handshake_failed(self.state.peer, handshake_reason(exc))
-            send_alert(spare, exc)
-            self._close()
-            self.connection_lost(None)  # asyncio does not tell of a handshake that timed out: the door would count it on
+            pipe.close()
+            self.connection_lost(None)  # a pipe that was never up tells nobody of its end
             return
-        finally:
-            if spare >= 0:
-                os.close(spare)
-        if transport is None or self._closing:
+        if self._closing:
+            pipe.close()
             return
-        self.transport = self.wire = transport
+        self.wire = pipe
+        self.transport = cast(asyncio.BaseTransport, pipe)
         waiting = self._tls_is_up()
         if waiting is not None:
             await waiting

@@ -27,7 +27,7 @@ SCAN_INLINE = 64 * 1024  # a scan above this goes to a worker thread: below, the
 class BodySink:
     """Collects one body."""
 
-    __slots__ = ("_blobs", "_executor", "_fault", "_held", "_inline_limit", "_kept", "_pending", "_sha", "_writer", "size")
+    __slots__ = ("_blobs", "_executor", "_fault", "_held", "_inline_limit", "_kept", "_pending", "_writer", "size")
 
     def __init__(self, blobs: BlobStore, executor: Executor, inline_limit: int) -> None:
         """inline_limit: octets kept in the database row; executor runs file writes and scans."""
@@ -39,7 +39,6 @@ class BodySink:
         self._writer: BlobWriter | None = None
         self._pending: asyncio.Future[None] | None = None
         self._fault: Exception | None = None
-        self._sha = hashlib.sha256()
         self.size = 0
 
     def add(self, chunks: Sequence[bytes]) -> None:
@@ -74,9 +73,7 @@ class BodySink:
     def _write(self, chunks: list[bytes]) -> None:
         if self._writer is None:
             self._writer = self._blobs.stage()
-        data = b"".join(chunks)
-        self._sha.update(data)
-        self._writer.write(data)
+        self._writer.write(b"".join(chunks))
 
     async def seal(self) -> tuple[StagedBody, MessageFacts]:
         """Give the body, durable when it is a blob, with its facts. Raises StorageFull."""

@@ -36,6 +36,7 @@ class FileBlobStore:
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
         self._pinned: dict[str, float] = {}
+        self._fresh: set[Path] = set()  # folders made whose names may not be on disk yet
         self._free = (-1.0, 0)  # when it was asked, what was free
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         _sync_folder(folder.parent)
@@ -111,9 +112,9 @@ class FileBlobStore:
         return self._folder / key[:2] / key[2:4] / key
 
     def place(self, key: str, staged: Path) -> None:
-        """Move a synced file under its key and sync the folders; for `FileBlobWriter` only."""
+        """Move a synced file under its key and sync the folders that name it; for `FileBlobWriter` only."""
         target = self._path(key)
-        with self._lock:
+        with self._lock:  # not held while the disk works: writers of other bodies go on
             if target.exists():
                 os.utime(target)
                 self._pin(key)
@@ -122,10 +123,15 @@ class FileBlobStore:
                 for folder in (target.parent.parent, target.parent):
                     if not folder.is_dir():
                         folder.mkdir(exist_ok=True, mode=0o700)
-                        _sync_folder(folder.parent)
+                        self._fresh.add(folder)
                 os.replace(staged, target)
-        # Also for a file found there: its first writer may not have come to this line yet.
-        _sync_folder(target.parent)
+            fresh = self._fresh & {target.parent.parent, target.parent}
+        # Also what was found there: the one who made it may not have come to these lines yet.
+        for folder in (target.parent, *(folder.parent for folder in fresh)):
+            _sync_folder(folder)
+        if fresh:
+            with self._lock:
+                self._fresh -= fresh
 
     def _pin(self, key: str) -> None:
         now = time.monotonic()
@@ -166,6 +172,7 @@ class FileBlobWriter:
         key = self._hash.hexdigest()
         try:
             os.fsync(self._descriptor)
+            _let_go(self._descriptor)
             self._close()
             self._store.place(key, self._path)
         except OSError as exc:
@@ -199,6 +206,16 @@ class FileBlobWriter:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+
+def _let_go(descriptor: int) -> None:
+    """Tell the system that a body on disk need not stay in memory: it is read once, often hours later, and what is kept of it
+    takes the place of the database's pages. New pages for each body cost more than the sync where memory is the host's to lend.
+    """
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    except (OSError, AttributeError):
+        pass  # an advice: a file system, or a system, that takes none keeps the pages
 
 
 def _sync_folder(folder: Path) -> None:

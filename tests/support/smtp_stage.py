@@ -227,7 +227,7 @@ class SmtpStage:
 
         def factory() -> Intake:
             self.sessions.append(model.spawn())
-            return self.sessions[-1].intake or model.accept()
+            return self.sessions[-1].intake()
 
         server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls if implicit else None)
         self.doors.append(door)

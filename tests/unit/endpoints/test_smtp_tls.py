@@ -121,13 +121,9 @@ async def test_octets_that_come_in_clear_before_the_switch_is_made_are_never_act
     loop = asyncio.get_running_loop()
     session = HardenedSmtp(stage.reception, SmtpSettings("mx", context), door, loop).spawn()
     switched = []
-
-    async def start_tls(*_: object, **__: object) -> None:
-        switched.append(True)
-
     tape = Tape()
+    tape.set_protocol = switched.append
     session.connection_made(tape)
-    session.loop = type("Loop", (), {"start_tls": staticmethod(start_tls), "create_task": loop.create_task})()
     session.data_received(b"STARTTLS\r\n")
     session.data_received(b"NOOP\r\nMAIL FROM:<docteur@a.mssante.fr>\r\n")
     await stage.settled()

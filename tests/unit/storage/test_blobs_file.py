@@ -138,7 +138,33 @@ def test_file_then_folders_are_synced_before_the_key_is_given(blobs: FileBlobSto
     monkeypatch.setattr("mssante.storage.blobs_file.os.replace", move)
     writer.commit()
     assert steps[0].startswith("/blobs/staging/")
-    assert steps[1:] == ["/blobs", f"/blobs/{KEY[:2]}", "move", f"/blobs/{KEY[:2]}/{KEY[2:4]}"]
+    assert steps[1] == "move" and sorted(steps[2:]) == ["/blobs", f"/blobs/{KEY[:2]}", f"/blobs/{KEY[:2]}/{KEY[2:4]}"]
+
+
+def test_a_folder_whose_name_is_not_synced_yet_is_synced_by_everyone_who_uses_it(
+        blobs: FileBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its maker may still be on the way to that, and the row of the second body is committed first."""
+    folders: list[Path] = []
+    inner: list[bool] = []
+
+    def sync(folder: Path) -> None:
+        folders.append(folder)
+        if not inner:  # the first writer has moved its file and synced nothing: another body comes into the same folder
+            inner.append(True)
+            staged = tmp_path / "blobs" / "staging" / "second"
+            staged.write_bytes(b"")
+            blobs.place(KEY[:4] + "0" * 60, staged)
+            assert set(folders[1:]) == {tmp_path / "blobs", tmp_path / "blobs" / KEY[:2], tmp_path / "blobs" / KEY[:2] / KEY[2:4]}
+
+    writer = blobs.stage()
+    writer.write(BODY)
+    monkeypatch.setattr("mssante.storage.blobs_file._sync_folder", sync)
+    writer.commit()
+    folders.clear()
+    staged = tmp_path / "blobs" / "staging" / "third"
+    staged.write_bytes(b"")
+    blobs.place(KEY[:4] + "1" * 60, staged)
+    assert folders == [tmp_path / "blobs" / KEY[:2] / KEY[2:4]], "known by now"
 
 
 def test_upkeep_finds_old_files_and_dead_staging(blobs: FileBlobStore, tmp_path: Path) -> None:
