@@ -20,8 +20,9 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from functools import lru_cache
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from mssante.endpoints.tls_context import alert_of
@@ -49,8 +50,17 @@ class PlainSession(Protocol):
 
 
 @lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="tls")
+def _threads() -> SimpleQueue[TlsPipe]:
+    """Start the threads of the process; give where they take their work."""
+    queue: SimpleQueue[TlsPipe] = SimpleQueue()
+
+    def work() -> None:
+        while True:
+            queue.get().step()
+
+    for number in range(min(MOST_THREADS, os.cpu_count() or 1)):
+        threading.Thread(target=work, name=f"tls_{number}", daemon=True).start()
+    return queue
 
 
 class TlsPipe(asyncio.BufferedProtocol):
@@ -81,7 +91,7 @@ class TlsPipe(asyncio.BufferedProtocol):
         self._wire.set_protocol(self)
         return self._done
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """Work on the handshake, on a thread."""
         fault: Exception | None = None
         try:
@@ -116,7 +126,7 @@ class TlsPipe(asyncio.BufferedProtocol):
         early, self._early = self._early, b""
         self._incoming.write(early)
         self._working = True
-        _threads().submit(self._step)
+        _threads().put(self)
 
     def _take_early(self) -> None:
         early, self._early = self._early, b""

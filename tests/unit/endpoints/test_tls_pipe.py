@@ -145,13 +145,13 @@ async def until(event: asyncio.Event) -> None:
 async def test_the_handshake_is_worked_out_beside_the_loop(place: Place, version: ssl.TLSVersion,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     where: set[str] = set()
-    step = TlsPipe._step
+    step = TlsPipe.step
 
     def noted(self: TlsPipe) -> None:
         where.add(threading.current_thread().name.partition("_")[0])
         step(self)
 
-    monkeypatch.setattr(TlsPipe, "_step", noted)
+    monkeypatch.setattr(TlsPipe, "step", noted)
     peer, session = await place.call(version=version)
     peer.writer.write(await peer.shake())
     await until(session.up)
@@ -210,7 +210,7 @@ async def test_a_refused_certificate_is_told_by_its_alert(place: Place, tmp_path
 
 
 async def test_no_more_is_read_while_a_thread_works_on_the_handshake(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, step = threading.Event(), TlsPipe._step
+    go, step = threading.Event(), TlsPipe.step
 
     def slow(self: TlsPipe) -> None:
         go.wait(WAIT_SECONDS)
@@ -218,7 +218,7 @@ async def test_no_more_is_read_while_a_thread_works_on_the_handshake(place: Plac
 
     peer, session = await place.call()
     last = await peer.shake()
-    monkeypatch.setattr(TlsPipe, "_step", slow)
+    monkeypatch.setattr(TlsPipe, "step", slow)
     content = bytes(range(256)) * 40_000
     peer.writer.write(last + peer.seal(content))
     while len(session.pipe._early) <= tls_pipe.EARLY_BYTES:
