@@ -17,7 +17,7 @@ from mssante.documents.mailfiles import CDA_TYPES, ZIP, Reading, mail_files
 from mssante.documents.pdf_twin import pdf_twin
 from mssante.documents.subject import companion_name
 from mssante.documents.twin_header import read_twin
-from mssante.documents.twin_html import html_page
+from mssante.documents.twin_html import Frame, html_page
 from mssante.documents.xdm import XdmArchive, unpack
 from mssante.errors import InputFault
 
@@ -70,6 +70,16 @@ def twins_of(message: bytes, *, most: int = MAX_TWINS, pdf: bool = True) -> Mail
 def pages_of(message: bytes) -> MailTwins:
     """Give the twins of a whole message without their PDFs."""
     return twins_of(message, pdf=False)
+
+
+def page_of(raw: bytes, frame: Frame) -> bytes:
+    """Give the page of one CDA in the web account that shows it. Raises InputFault."""
+    return html_page(read_twin(raw), frame)
+
+
+def print_of(raw: bytes) -> bytes:
+    """Give the PDF of one structured CDA. Raises InputFault."""
+    return pdf_twin(read_twin(raw)).content
 
 
 def _twin(raw: bytes, *, pdf: bool) -> MailTwin:

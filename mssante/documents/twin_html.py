@@ -1,7 +1,8 @@
 """Writes the twin of a document as one HTML page that does nothing but be read.
 
 - Everything of the document is escaped text; tags and classes are ours; the one style sheet is ours, inside the page, allowed by
-  its hash alone. No script, form, frame, link elsewhere nor remote reference stands in the page, and its policy refuses them all.
+  its hash alone. No script, form, frame nor remote reference stands in the page, and its policy refuses them all; no link but
+  those of the web account that shows it (`Frame`).
 - Readable by all: language, headings in order, tables with scopes, a way past the header, large print, contrast above 7:1.
 - Pictures of the document are inside the page (`data:`); its PDF files are named, the caller gives them beside.
 """
@@ -25,6 +26,14 @@ _INLINE = {Kind.SUB: "sub", Kind.SUP: "sup", Kind.ITEM: "li", Kind.CAPTION: "cap
 _STYLED = tuple(Style)
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around a page in a web account. links: (words, path on our own site) above the document; large: large print."""
+
+    links: tuple[tuple[str, str], ...] = ()
+    large: bool = False
+
+
 @dataclass(slots=True)
 class _State:
     """Footnotes met so far, and tables."""
@@ -46,21 +55,29 @@ def policy() -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def html_page(twin: TwinDocument) -> bytes:
-    """Give the page, UTF-8."""
+def html_page(twin: TwinDocument, frame: Frame | None = None) -> bytes:
+    """Give the page, UTF-8. frame: of the web account that shows it, None for a page that stands alone."""
+    frame = frame or Frame()
     language = twin.language if _LANGUAGE.match(twin.language) else "fr"
+    large = ' class="large"' if frame.large else ""
     parts = [
-        f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n',
+        f'<!DOCTYPE html>\n<html lang="{language}"{large}>\n<head>\n<meta charset="utf-8">\n',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy())}">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n',
         f"<title>{escape(twin.title)}</title>\n<style>{style_sheet()}</style>\n</head>\n<body>\n",
         f'<a class="skip" href="#texte">{escape(say("Aller au texte", "Go to the text"))}</a>\n',
-        f"<header>\n<h1>{escape(twin.title)}</h1>\n",
+        *_links(frame), f"<header>\n<h1>{escape(twin.title)}</h1>\n",
         *[f'<p class="notice">{escape(one)}</p>\n' for one in twin.notices],
         '<div class="facts">\n', *[_group(one) for one in twin.groups], "</div>\n</header>\n",
         '<main id="texte" tabindex="-1">\n', *_sections(twin), "</main>\n</body>\n</html>\n",
     ]
     return "".join(parts).encode("utf-8", "replace")
+
+
+def _links(frame: Frame) -> Iterator[str]:
+    if frame.links:
+        items = "".join(f'<li><a href="{escape(path)}">{escape(words)}</a></li>\n' for words, path in frame.links)
+        yield f'<nav aria-label="{escape(say("Autour du document", "Around the document"))}"><ul>\n{items}</ul></nav>\n'
 
 
 def _group(group: Group) -> str:

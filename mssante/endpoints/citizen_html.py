@@ -89,5 +89,6 @@ button.plain{background:transparent;color:var(--accent);padding:.3rem .9rem}
 .skip:focus{left:1rem;top:.5rem;background:var(--fond);padding:.6rem;z-index:1}
 .notice{padding:.8rem 1rem;border-radius:.4rem;background:var(--bien);border-left:.4rem solid var(--accent);font-weight:600}
 .notice.bad{background:var(--mal);border-left-color:var(--malbord)}
+.entendu{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 footer{border-top:2px solid var(--trait);margin-top:2rem;padding-top:1rem;color:var(--faible)}
 """

@@ -2,7 +2,8 @@
 
 - Works with a keyboard, a screen reader and without script; every action is a link or a button of a form.
 - The professional is a name (F9.3). Where the exchange is closed, the page says so in the place of the form.
-- A document is text on a page of ours, or a download: nothing that somebody sent is ever run or framed.
+- A document is a page of ours, or a download: nothing that somebody sent is ever run or framed. The page of a CDA is its
+  twin (`documents.twin_html`), with its own policy; for want of one, its text.
 See `citizen_site` for cookies, forms and headers; `services/citizen_space.py` for what is behind.
 """
 
@@ -15,14 +16,15 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.web_request import FileField
 
+from mssante.documents.twin_html import Frame, policy
 from mssante.endpoints.account_html import Markup, Piece, button, field, form, notice, tag
 from mssante.endpoints.account_site import Stop
 from mssante.endpoints.citizen_html import paragraphs
-from mssante.endpoints.citizen_site import BROWSER, SESSION, SIZE, CitizenSite, citizen_style
+from mssante.endpoints.citizen_site import BROWSER, SESSION, SIZE, CitizenSite, citizen_style, is_large
 from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.protocol.mime.headers import decode_raw
-from mssante.services.citizen_reading import FileListed, LetterShown
+from mssante.services.citizen_reading import FileListed, FileShown, LetterShown
 from mssante.services.citizen_signin import CitizenVisit
 from mssante.services.citizen_space import MAX_FILES, MAX_TEXT, CitizenSpace, ExchangeShown
 
@@ -45,7 +47,8 @@ class CitizenPages:
                 web.post("/usager/code", wrap(self.code)), web.post("/usager/portail", wrap(self.portal)),
                 web.post("/usager/taille", wrap(self.size)), web.post("/usager/sortie", wrap(self.leave)),
                 web.get(one, wrap(self.exchange)), web.post(f"{one}/reponse", wrap(self.answer)),
-                web.get(one + "/document/{rank:[0-9]{1,4}}/{file:[0-9]{1,3}}", wrap(self.document))]
+                web.get(one + "/document/{rank:[0-9]{1,4}}/{file:[0-9]{1,3}}", wrap(self.document)),
+                web.get(one + "/document/{rank:[0-9]{1,4}}/{file:[0-9]{1,3}}.pdf", wrap(self.printed))]
 
     # ------------------------------------------------------------ coming in
 
@@ -179,19 +182,42 @@ class CitizenPages:
             button(say("Envoyer ma réponse", "Send my answer")), enctype="multipart/form-data"), aria_labelledby="repondre")
 
     async def document(self, request: web.Request) -> web.StreamResponse:
-        """One document: text on a page, anything else a download."""
+        """One document: the twin of a CDA or a text on a page, anything else a download."""
         visit = await self._site.inside(request)
-        name = request.match_info["name"]
-        found = await self._space.document(visit.mailbox, name, int(request.match_info["rank"]), int(request.match_info["file"]))
-        if found is None:
-            return self._site.refusal(request, 404,
-                                      say("Ce document n'est pas lisible ici.", "This document cannot be read here."))
-        back = tag("p", tag("a", say("Retour à l'échange", "Back to the exchange"), href=f"/usager/echange/{name}"))
+        found = await self._file(request, visit)
+        words, place = say("Retour à l'échange", "Back to the exchange"), f"/usager/echange/{request.match_info['name']}"
+        if found.is_cda:
+            keep = say("Télécharger en PDF", "Download as PDF"), f"{request.path}.pdf"
+            frame = Frame(((words, place), keep), is_large(request))
+            page = await self._space.page(found, frame)
+            if page is not None:
+                return web.Response(body=page, content_type="text/html", charset="utf-8",
+                                    headers={"Content-Security-Policy": f"{policy()}; frame-ancestors 'none'"})
+            found = await self._space.plain(found)
         if found.media_type.startswith("text/plain"):
+            back = tag("p", tag("a", words, href=place))
             return self._site.page(request, found.name, back, tag("pre", decode_raw(found.content), class_="lettre"), back,
                                    visit=visit)
-        disposition = f"attachment; filename*=UTF-8''{quote(found.name, safe='')}"
-        return web.Response(body=found.content, content_type=found.media_type, headers={"Content-Disposition": disposition})
+        return _download(found.name, found.media_type, found.content)
+
+    async def printed(self, request: web.Request) -> web.StreamResponse:
+        """One CDA as a PDF, to keep."""
+        found = await self._file(request, await self._site.inside(request))
+        content = await self._space.pdf(found) if found.is_cda else None
+        if content is None:
+            raise self._unreadable(request)
+        return _download(f"{found.name}.pdf", "application/pdf", content)
+
+    async def _file(self, request: web.Request, visit: CitizenVisit) -> FileShown:
+        asked = request.match_info
+        found = await self._space.document(visit.mailbox, asked["name"], int(asked["rank"]), int(asked["file"]))
+        if found is None:
+            raise self._unreadable(request)
+        return found
+
+    def _unreadable(self, request: web.Request) -> Stop:
+        return Stop(self._site.refusal(request, 404,
+                                       say("Ce document n'est pas lisible ici.", "This document cannot be read here.")))
 
     # ------------------------------------------------------------ answering
 
@@ -215,6 +241,11 @@ class CitizenPages:
             again = await self._found(request, visit)  # it may have been closed meanwhile
             return self._exchange_page(request, visit, again, f"{fault.public}.", typed=typed)
         return site.go("/usager?envoye=1")
+
+
+def _download(name: str, media_type: str, content: bytes) -> web.Response:
+    disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    return web.Response(body=content, content_type=media_type, headers={"Content-Disposition": disposition})
 
 
 def _closed(typed: str) -> Markup:
@@ -252,9 +283,13 @@ def _file(listed: FileListed, shown: ExchangeShown, rank: int) -> Markup:
                                                                                                                            ",")
     if not listed.kind:
         return tag("li", f"{listed.name} ", tag("span", say("(ne s'ouvre pas ici)", "(cannot be opened here)"), class_="hint"))
+    place = f"/usager/echange/{shown.name}/document/{rank}/{listed.number}"
+    if listed.kind == "document":
+        return tag("li", tag("a", f"{say('Lire', 'Read')} : {listed.name}", href=place), Markup(" · "),
+                   tag("a", say("Télécharger en PDF", "Download as PDF"), tag("span", f" : {listed.name}", class_="entendu"),
+                       href=f"{place}.pdf"))
     act = say("Lire", "Read") if listed.kind == "texte" else say("Télécharger", "Download")
-    return tag("li", tag("a", f"{act} : {listed.name} ({listed.kind}, {size})",
-                         href=f"/usager/echange/{shown.name}/document/{rank}/{listed.number}"))
+    return tag("li", tag("a", f"{act} : {listed.name} ({listed.kind}, {size})", href=place))
 
 
 def _day(at: datetime) -> str:

@@ -80,7 +80,7 @@ class CitizenSite:
             finally:
                 set_language(before)
             for name, value in HEADERS.items():
-                response.headers[name] = value
+                response.headers.setdefault(name, value)  # the page of a document has its own policy
             return response
 
         return wrapped

@@ -2,8 +2,9 @@
 
 - `who` is the display name of From; an address never stands in for it (F9.3), a name that looks like one is dropped.
 - Text: the first text/plain, else the text of the first HTML part; at most 200,000 characters; never markup.
-- Documents: PDF, JPEG, PNG, plain text, and the readable form of each CDA of an IHE_XDM archive; told by their octets, not by the
-  name that somebody gave. A PDF that stands beside the archive is the same letter twice: the archive's forms come last.
+- Documents: PDF, JPEG, PNG, plain text, and each CDA, in an IHE_XDM archive or by itself: the PDF that it carries, else the CDA,
+  of which the page makes a readable twin; told by their octets, not by the name that somebody gave. A PDF that stands beside the
+  archive is the same letter twice: the archive's forms come last.
 - At most 30 files, archives through `documents.xdm` (bounded); what cannot be read is named as such, nothing raises.
 Pure; blocking for large messages: called in an executor by `citizen_space`.
 """
@@ -30,16 +31,18 @@ from mssante.protocol.mime.sections import decode_part, decode_text
 MAX_FILES = 30
 MAX_CHARACTERS = 200_000
 MAX_OCTETS = 40 * 1024 * 1024
+CDA_HEAD = 4096  # octets in which a CDA says that it is one
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _MARKS = ((b"%PDF-", "application/pdf", "pdf"), (b"\xff\xd8\xff", "image/jpeg", "jpg"),
           (b"\x89PNG\r\n\x1a\n", "image/png", "png"))
+CDA_MEDIA = "application/hl7-cda+xml"
 _CDA = ("text/xml", "application/xml", "application/xslt+xml")
 
 
 @dataclass(frozen=True, slots=True)
 class FileListed:
-    """A document as it is listed. number: names it in URLs; size in octets; kind: `PDF`, `JPEG`, `PNG`, `texte`, empty: not
-    shown."""
+    """A document as it is listed. number: names it in URLs; size in octets; kind: `PDF`, `JPEG`, `PNG`, `texte`, `document` (a
+    CDA, shown by its twin), empty: not shown."""
 
     number: int
     name: str
@@ -54,6 +57,16 @@ class FileShown:
     name: str
     media_type: str
     content: bytes
+
+    @property
+    def is_cda(self) -> bool:
+        """True for the CDA itself, which a person reads by its twin."""
+        return self.media_type == CDA_MEDIA
+
+    def plain(self) -> FileShown:
+        """Give a CDA as plain text, for want of its twin. Raises InputFault. Blocking."""
+        found = readable(self.content, read_header(self.content))
+        return FileShown(f"{self.name}.txt", "text/plain; charset=utf-8", found.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +164,10 @@ def _files(raw: bytes, root: Part) -> Iterator[tuple[str, str, str, bytes]]:
             archives.append(content)
             continue
         left -= 1
-        yield _told(name, content, is_text=part.media.type == b"text" and part.media.subtype == b"plain")
+        if b"ClinicalDocument" in content[:CDA_HEAD]:
+            yield _cda(content, name)
+        else:
+            yield _told(name, content, is_text=part.media.type == b"text" and part.media.subtype == b"plain")
     for archive in archives:
         for one in _documents(archive):
             if left <= 0:
@@ -184,15 +200,20 @@ def _documents(archive: bytes) -> Iterator[tuple[str, str, str, bytes]]:
             yield _told(document.entry.title or f"document {rank}", document.content,
                         is_text=document.entry.mime_type == "text/plain")
             continue
-        try:
-            header = read_header(document.content)
-            companion = readable(document.content, header)
-        except InputFault:
-            yield f"document {rank}", "", "", b""
-            continue
-        title = _plain(header.title or document.entry.title or f"document {rank}", companion.extension)
-        media = companion.media_type if companion.extension == "pdf" else "text/plain; charset=utf-8"
-        yield title, "PDF" if companion.extension == "pdf" else "texte", media, companion.content
+        yield _cda(document.content, document.entry.title or f"document {rank}")
+
+
+def _cda(content: bytes, name: str) -> tuple[str, str, str, bytes]:
+    """Give the PDF that a CDA carries, else the CDA. name: for want of a title."""
+    try:
+        header = read_header(content)
+        companion = readable(content, header)
+    except InputFault:
+        return _plain(name, ""), "", "", b""
+    title = header.title or name
+    if companion.extension == "pdf":
+        return _plain(title, "pdf"), "PDF", companion.media_type, companion.content
+    return _plain(title, ""), "document", CDA_MEDIA, content
 
 
 def _plain(name: str, ending: str) -> str:

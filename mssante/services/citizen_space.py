@@ -2,7 +2,7 @@
 
 - An exchange is named by a hash of its first Message-ID: no address nor identifier stands in a URL.
 - The professional is shown by name, never by address (F9.3). A document is what a person can read: PDF, pictures, plain text, and
-  of an IHE_XDM archive the readable form of each CDA (`documents.readable`); anything else is named and not offered.
+  each CDA by its twin, made in the workshop when it is asked for and kept nowhere; anything else is named and not offered.
 - Reading marks the message as read and sends the receipt it asks for, once, in one transaction (F9.10).
 - An answer goes the way of all submitted mail (`services.submission`), so that every rule of the operator applies to it; its copy
   is filed in Sent. An answer to an exchange that is closed is refused there.
@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mssante.errors import InputFault
+import structlog
+
+from mssante.documents.mailtwins import page_of, print_of
+from mssante.documents.twin_html import Frame
+from mssante.errors import InputFault, MssFault
 from mssante.ids import new_trace_id
 from mssante.lang import say
 from mssante.model.address import parse_envelope_address
@@ -32,9 +36,11 @@ from mssante.services.citizen_reading import FileShown, LetterShown, read_file, 
 from mssante.services.reception import AcceptContext
 from mssante.services.smtp_session import MailTransaction, SmtpSessionState
 from mssante.services.submission import Submission
+from mssante.services.workshop import Workshop
 from mssante.storage.citizen import CitizenExchange, CitizenMessage
 from mssante.storage.interfaces import Acceptance, Accepted, Account, FlagChange, Stores, Tx
 
+log = structlog.get_logger("citizen")
 MAX_LETTERS = 300  # latest ones of a mailbox
 MAX_HEAD = 256 * 1024  # octets of a header that are read
 MAX_TEXT = 20_000  # characters of an answer
@@ -46,9 +52,10 @@ _KINDS = ((b"%PDF-", "application/pdf", ".pdf"), (b"\xff\xd8\xff", "image/jpeg",
 
 @dataclass(frozen=True, slots=True)
 class SpaceSettings:
-    """attachment_bytes: of the files of an answer, in all."""
+    """attachment_bytes: of the files of an answer, in all; twin_seconds: to make the twin of one document."""
 
     attachment_bytes: int
+    twin_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,9 @@ class CitizenSpace:
     """Reads and answers for one citizen at a time."""
 
     def __init__(self, context: AcceptContext, stores: Stores, submission: Submission, house: CitizenHouse,
-                 settings: SpaceSettings) -> None:
+                 settings: SpaceSettings, workshop: Workshop) -> None:
         self._context = context
+        self._workshop = workshop
         self._stores = stores
         self._submission = submission
         self._house = house
@@ -121,6 +129,25 @@ class CitizenSpace:
             return None
         raw = await self._octets(found.letters[rank].message_id)
         return await asyncio.get_running_loop().run_in_executor(self._context.executor, read_file, raw, file)
+
+    async def page(self, document: FileShown, frame: Frame) -> bytes | None:
+        """Give the page of a CDA, None when none can be made."""
+        return await self._made(page_of, document.content, frame)
+
+    async def pdf(self, document: FileShown) -> bytes | None:
+        """Give the PDF of a CDA, None when none can be made."""
+        return await self._made(print_of, document.content)
+
+    async def plain(self, document: FileShown) -> FileShown:
+        """Give a CDA as plain text. Raises InputFault."""
+        return await asyncio.get_running_loop().run_in_executor(self._context.executor, document.plain)
+
+    async def _made(self, make: Callable[..., bytes], *arguments: object) -> bytes | None:
+        try:
+            return await self._workshop.run(make, *arguments, seconds=self.settings.twin_seconds)
+        except MssFault as fault:
+            log.warning("twin_not_made", rule=fault.rule)
+            return None
 
     async def _letters(self, box: Mailbox) -> list[LetterShown]:
         """Give the latest letters of INBOX and of Sent by their headers alone."""

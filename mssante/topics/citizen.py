@@ -101,7 +101,10 @@ class CitizenTopic(Topic):
             return
         submission = Submission(ground.context, ground.accounts, SubmissionSettings(
             config.domains.citizen.check_ins, dict(config.operator.relay.size_limits), expiry))
-        space = CitizenSpace(ground.context, ground.stores, submission, house, SpaceSettings(section.attachment_bytes))
+        if ground.workshop is None:
+            raise OperatorFault("no workshop on the ground", rule="DOC-PANNE", remedy="the workshop topic comes first")
+        space = CitizenSpace(ground.context, ground.stores, submission, house, SpaceSettings(
+            section.attachment_bytes, config.operator.documents.worker_seconds), ground.workshop)
         signin = CitizenSignin(ground.stores, ground.clock, ground.secret, SigninSettings(
             rules.domain, _portal_key(config), timedelta(minutes=section.code_minutes),
             timedelta(minutes=section.session_minutes)))

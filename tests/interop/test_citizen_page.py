@@ -123,7 +123,7 @@ def test_a_person_reads_and_answers(running_lab: RunningLab, browser: Browser) -
     assert "<b>Bien" not in page and "&lt;b&gt;Bien" in page and INS not in page
     browser.picture("4-message")
     browser.press(next(one for one in browser.texts("ul.pieces a") if one.startswith("Lire")))
-    assert browser.texts("pre.lettre") and browser.title.endswith(".txt")
+    assert browser.texts("main#texte") and browser.texts("h1") == [browser.driver.title] and INS not in browser.driver.current_url
     browser.picture("5-document")
     browser.press("Retour à l'échange")
     browser.press("Agrandir le texte")
@@ -218,6 +218,8 @@ def test_the_pages_have_no_fault_that_axe_knows(running_lab: RunningLab) -> None
         judge("list, large")
         made.press("Pour axe")
         judge("exchange, large")
+        made.press(next(one for one in made.texts("ul.pieces a") if one.startswith("Lire")))
+        judge("document, large")
         assert found == {}
     finally:
         made.driver.quit()

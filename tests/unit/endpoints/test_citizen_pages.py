@@ -6,6 +6,8 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from email.parser import BytesParser
+from email.policy import SMTP
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -17,12 +19,15 @@ from support.citizen_stage import ALICE, CITIZEN, INS, REMOTE, USER, house, lett
 from support.citizens import archive, cda, write
 from support.smtp_stage import EXPIRY, SmtpStage, build
 
+from mssante.documents.twin_html import policy
 from mssante.endpoints.citizen_pages import CitizenPages
 from mssante.endpoints.citizen_site import CitizenSite, PageSettings
 from mssante.endpoints.web import _guard
+from mssante.errors import InputFault
 from mssante.services.citizen_signin import CitizenSignin, SigninSettings, portal_token
 from mssante.services.citizen_space import CitizenSpace, SpaceSettings
 from mssante.services.submission import Submission, SubmissionSettings
+from mssante.services.workshop import Workshop, WorkshopLimits
 
 KEY, PORTAL = b"p" * 32, "https://portail.chu.test"
 PDF = b"%PDF-1.4\n"
@@ -89,7 +94,9 @@ async def person(tmp_path: Path) -> AsyncIterator[Person]:
     stage = await build(tmp_path)
     made = await house(stage)
     submission = Submission(stage.context, stage.accounts, SubmissionSettings("reject", {}, EXPIRY))
-    space = CitizenSpace(stage.context, stage.stores, submission, made, SpaceSettings(100_000))
+    workshop = Workshop(WorkshopLimits(memory_bytes=1_000_000_000))
+    await workshop.open()
+    space = CitizenSpace(stage.context, stage.stores, submission, made, SpaceSettings(100_000), workshop)
     signin = CitizenSignin(stage.stores, stage.clock, b"s" * 32, SigninSettings(CITIZEN, KEY))
     pages = CitizenPages(CitizenSite(signin, stage.accounts, PageSettings("CHU fictif", 100_000, frozenset({PORTAL}))), space)
     application = web.Application(middlewares=[_guard], client_max_size=300_000)
@@ -98,6 +105,7 @@ async def person(tmp_path: Path) -> AsyncIterator[Person]:
     await client.start_server()
     yield Person(client, signin, stage, {})
     await client.close()
+    await workshop.close()
     await stage.close()
 
 
@@ -140,13 +148,38 @@ async def test_list_reading_and_documents(person: Person) -> None:
     page = await person.get(place)
     assert "&lt;img src=x" in page and "<img" not in page and "<script" not in page and "@" not in page
     document = re.findall(rf'href="({place}/document/0/\d+)"', page)[0]
-    page = await person.get(document)
-    assert "Examen sans particularit" in page and '<pre class="lettre">' in page
+    status, page, response = await person.call("GET", document)
+    assert status == 200 and "Examen sans particularit" in page and '<main id="texte"' in page
+    assert response.headers["Content-Security-Policy"] == f"{policy()}; frame-ancestors 'none'"
+    assert response.headers["Cache-Control"] == "no-store" and response.headers["X-Frame-Options"] == "DENY"
+    assert f'<a href="{place}">Retour à l&#x27;échange</a>' in page and f'<a href="{document}.pdf">' in page
+    status, text, response = await person.call("GET", f"{document}.pdf")
+    assert status == 200 and text.startswith("%PDF-1.")
+    assert response.headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''") and response.headers["Content-Disposition"].endswith(".pdf")
     assert "Nouveau" not in await person.get(), "it was read"
-    status, _, _ = await person.call("GET", f"{place}/document/0/99")
-    assert status == 404
-    status, _, _ = await person.call("GET", f"{place}/document/7/0")
-    assert status == 404
+    for missing in ("document/0/99", "document/7/0", "document/0/99.pdf", "document/7/0.pdf"):
+        assert (await person.call("GET", f"{place}/{missing}"))[0] == 404
+
+
+async def test_a_cda_by_itself_and_one_whose_twin_cannot_be_made(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BytesParser(policy=SMTP).parsebytes(write(REMOTE, USER, name="Dr A", subject="x", text="Bonjour\n").raw)
+    for name, content in (("lettre.xml", cda(INS)), ("faux.xml", b"<ClinicalDocument/>")):
+        made.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    raw = made.as_bytes()
+    await receive(person.stage, raw)
+    await person.come_in()
+    place = person.link(await person.get())
+    page = await person.get(place)
+    (document,) = set(re.findall(rf'href="({place}/document/0/\d+)"', page))
+    assert "faux <span" in page and '<main id="texte"' in await person.get(document)
+
+    async def broken(*_: object, **__: object) -> bytes:
+        raise InputFault("cannot", rule="DOC-PANNE")
+
+    monkeypatch.setattr(Workshop, "run", broken)
+    page = await person.get(document)
+    assert "Examen sans particularit" in page and '<pre class="lettre">' in page, "its text, for want of better"
+    assert (await person.call("GET", f"{document}.pdf"))[0] == 404
 
 
 async def test_a_pdf_is_a_download_and_a_web_page_is_nothing(person: Person) -> None:
@@ -227,6 +260,16 @@ async def test_the_portal_of_the_establishment(person: Person) -> None:
     person.cookies.clear()
     status, page, _ = await person.call("POST", "/usager/portail", origin=PORTAL, data={"jeton": token})
     assert status == 403 and INS not in page, "once"
+
+
+async def test_large_print_holds_in_a_document(person: Person) -> None:
+    await receive(person.stage, write(REMOTE, USER, name="Dr A", subject="x", text="y\n", zipped=[archive(cda(INS))]).raw)
+    await person.come_in()
+    page = await person.get()
+    await person.call("POST", "/usager/taille", data={"grand": "1", "jeton": mark(page)})
+    place = person.link(page)
+    document = re.findall(rf'href="({place}/document/0/\d+)"', await person.get(place))[0]
+    assert '<html lang="fr" class="large">' in re.sub(r'lang="[^"]*"', 'lang="fr"', await person.get(document))
 
 
 async def test_another_citizens_exchange_is_not_there(person: Person) -> None:
