@@ -70,7 +70,7 @@ def _of_archive(place: str, raw: bytes) -> tuple[list[_Found], list[Finding]]:
 
 def _documents(path: Path) -> tuple[list[_Found], list[Finding]]:
     """Give the documents of a file: a CDA, an archive, or a mail that holds some. Raises InputFault, OSError."""
-    from mssante.documents.mailfiles import Kind, Reading, mail_files
+    from mssante.documents.mailfiles import Kind, Reading, mail_files, names_cda
 
     raw = _read(path)
     start = raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:64]
@@ -84,7 +84,7 @@ def _documents(path: Path) -> tuple[list[_Found], list[Finding]]:
         if file.kind is Kind.ARCHIVE:
             inside, more = _of_archive(f"{file.name}/", file.octets())
             found, remarks = [*found, *inside], [*remarks, *more]
-        elif b"ClinicalDocument" in file.begin:
+        elif names_cda(file.octets()):
             found.append(_document(file.name, file.octets()))
     if not found:
         raise InputFault(say("aucun document dans ce fichier", "no document in this file"), rule="PREFLIGHT-FICHIER",

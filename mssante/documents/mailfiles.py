@@ -1,7 +1,7 @@
 """The files that a message carries: the one reader of archives and documents inside mail.
 
-- A file is known by how it begins, whatever its name and its media type (spec F8.1): archive, XML, other. An archive inside an
-  archive is not opened.
+- A file is known by how it begins, whatever its name and its media type (spec F8.1): archive, XML (of UTF-16 too, which our
+  readers refuse and others may not), other. An archive inside an archive is not opened.
 - What is opaque-signed and not encrypted can be read through (`Reading.signed`); an attached message is read only when asked for
   (`Reading.embedded`). What is encrypted is not opened: there is nothing to find in it.
 - Bounded: number of files, octets of one, depth of signatures. Never raises for what a sender wrote: what cannot be read is told
@@ -26,7 +26,9 @@ MAX_FILES = 20
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_SIGNED_DEPTH = 3  # signatures inside signatures
 _BEGINNING = 400  # octets that tell what a file is
-_XML = (b"<?xml", b"<ClinicalDocument")
+_XML = (b"<?xml", b"<ClinicalDocument", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0?\0x\0", b"\0<\0?\0x", b"<\0C\0", b"\0<\0C")
+_ROOT = b"ClinicalDocument"
+_WIDE_ROOT = _ROOT.decode().encode("utf-16-be")[1:]  # begins and ends with a letter: found in both orders of octets
 _BOM = b"\xef\xbb\xbf"
 _CMS = frozenset({(b"application", b"pkcs7-mime"), (b"application", b"x-pkcs7-mime")})
 
@@ -138,6 +140,11 @@ def files_of(root: Part, message: bytes, reading: Reading) -> MailFiles:
             break
         found.append(file)
     return MailFiles(tuple(found), tuple(remarks))
+
+
+def names_cda(raw: bytes) -> bool:
+    """Tell if octets name the root of a CDA, in UTF-8, ISO-8859 or UTF-16."""
+    return _ROOT in raw or _WIDE_ROOT in raw
 
 
 def _is_cms(part: Part) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mssante.documents.cda import read_header
-from mssante.documents.mailfiles import CDA_TYPES, ZIP, Reading, mail_files
+from mssante.documents.mailfiles import CDA_TYPES, ZIP, Reading, mail_files, names_cda
 from mssante.documents.pdf_twin import pdf_twin
 from mssante.documents.subject import companion_name
 from mssante.documents.twin_header import read_twin
@@ -99,7 +99,7 @@ def documents_of(message: bytes) -> Iterator[bytes | None]:
     """Give the CDA documents of a message in order, None for a file that cannot be read; at most 20 files are opened."""
     for raw in _files(message):
         if not raw.startswith(ZIP):
-            if b"ClinicalDocument" in raw:
+            if names_cda(raw):
                 yield raw
             continue
         archive = _opened(raw)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mssante.documents.cda import CdaHeader, read_header
 from mssante.documents.ins import INS_OIDS
-from mssante.documents.mailfiles import CDA_TYPES, Kind, MailFile, Reading, mail_files
+from mssante.documents.mailfiles import CDA_TYPES, Kind, MailFile, Reading, mail_files, names_cda
 from mssante.documents.xdm import XdmDocument, unpack
 from mssante.errors import InputFault
 from mssante.lang import say
@@ -23,7 +23,7 @@ from mssante.lang import say
 MASKED, INVISIBLE, REPRESENTATIVES = "MASQUE_PS", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"
 CODES = frozenset({MASKED, INVISIBLE, REPRESENTATIVES})
 _READING = Reading(embedded=True, signed=True)
-_ARCHIVE, _NAMES, _ROOT = "IHE_XDM.ZIP", (b"IHE_XDM", b"METADATA.XML"), b"ClinicalDocument"
+_ARCHIVE, _NAMES = "IHE_XDM.ZIP", (b"IHE_XDM", b"METADATA.XML")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _looks_structured(file: MailFile, raw: bytes) -> bool:
     """Tell if a file that cannot be read is a structured document, by its name or the names inside: those of an archive stand
     there in clear, even when it is encrypted or cut (APPNOTE §4.4.17). An office document or a plain ZIP is none."""
     if file.kind is not Kind.ARCHIVE:
-        return _ROOT in raw
+        return names_cda(raw)
     upper = raw.upper()
     return file.name.upper() == _ARCHIVE or any(name in upper for name in _NAMES)
 

@@ -20,7 +20,7 @@ from lxml import etree
 from mssante.documents.cda import CdaHeader, clinical_document, read_header
 from mssante.documents.faults import DocumentFault
 from mssante.documents.findings import Finding, Severity
-from mssante.documents.mailfiles import CDA_TYPES, ZIP, FileRemark, Kind, MailFile, Reading, files_of
+from mssante.documents.mailfiles import CDA_TYPES, ZIP, FileRemark, Kind, MailFile, Reading, files_of, names_cda
 from mssante.documents.metadata import cda_document, document_findings
 from mssante.documents.preflight_words import remedy_for
 from mssante.documents.remarks import MAX_REMARKS, Remark, Source, one_line, plain_rule
@@ -37,7 +37,7 @@ from mssante.protocol.mime.scan import Part, scan
 MAX_FILES = 20  # archives and documents of one message
 MAX_ARCHIVE = 100 * 1024 * 1024
 _READING = Reading(frozenset({Kind.ARCHIVE, Kind.XML, Kind.OTHER}), signed=True, most=1000, largest=MAX_ARCHIVE)
-_NAME, _ROOT = "IHE_XDM.ZIP", b"ClinicalDocument"
+_NAME = "IHE_XDM.ZIP"
 _SEEN_TYPES = 20
 
 
@@ -160,7 +160,7 @@ def _file(tally: _Tally, file: MailFile) -> None:
     named = file.name.upper() == _NAME
     if file.kind is Kind.XML and not named:
         raw = file.octets()
-        if _ROOT in raw:
+        if names_cda(raw):
             _cda(tally, file.name, raw.lstrip())
         return
     _archive(tally, file.name, file.octets(), named=named)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mssante.documents.cda import read_header
+from mssante.documents.mailfiles import names_cda
 from mssante.documents.readable import readable
 from mssante.documents.subject import strip_prefix
 from mssante.documents.xdm import unpack
@@ -164,7 +165,7 @@ def _files(raw: bytes, root: Part) -> Iterator[tuple[str, str, str, bytes]]:
             archives.append(content)
             continue
         left -= 1
-        if b"ClinicalDocument" in content[:CDA_HEAD]:
+        if names_cda(content[:CDA_HEAD]):
             yield _cda(content, name)
         else:
             yield _told(name, content, is_text=part.media.type == b"text" and part.media.subtype == b"plain")

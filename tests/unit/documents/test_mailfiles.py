@@ -15,6 +15,7 @@ from support.smime import alice
 from support.structured_mail import archive, broken_hash, mail, plain_zip, structured
 
 from mssante.documents.mailfiles import FileRemark, Kind, Reading, mail_files
+from mssante.documents.mailtwins import twins_of
 from mssante.documents.masking import departing
 from mssante.documents.preflight import Outcome, Rules, examine_message
 from mssante.documents.signedcontent import signed_content
@@ -162,6 +163,34 @@ def test_preflight_judges_loose_documents_and_signed_ones(through: Callable[[byt
     assert bad.outcome is Outcome.BLOCK and len(bad.errors) == 1
     hashed = examine_message(through(structured(A, B, broken_hash(archive()))), Rules())
     assert [one.rule for one in hashed.errors] == ["XDM-HASH"]
+
+
+WIDE = ("utf-16", "utf-16-le", "utf-16-be")
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("head", ["", "<?xml version='1.0' encoding='UTF-16'?>"])
+def test_a_document_in_another_encoding_does_not_slip_by(encoding: str, head: str) -> None:
+    """Our readers refuse UTF-16; a recipient's may not, so that what it masks may be read there."""
+    text = cda().decode()
+    wide = loose(("a.xml", (head + text[text.index("<ClinicalDocument"):]).encode(encoding)))
+    found = departing(wide)
+    assert (found.documents, found.unreadable, found.hidden) == (0, 1, 1)
+    judged = examine_message(wide, Rules())
+    assert judged.outcome is Outcome.BLOCK and len(judged.errors) == 1
+    assert twins_of(wide).unreadable == 1
+
+
+@pytest.mark.parametrize("encoding", [*WIDE, "utf-8"])
+def test_another_text_in_any_encoding_is_no_document(encoding: str) -> None:
+    assert departing(loose(("a.xml", "<?xml version='1.0'?><a>ClinicalDoc</a>".encode(encoding)))).hidden == 0
+    assert examine_message(loose(("a.txt", "Bonjour ClinicalDocument".encode(encoding))), Rules()).documents == 0
+
+
+def test_a_mark_of_utf8_hides_nothing() -> None:
+    marked = loose(("a.xml", b"\xef\xbb\xbf" + cda()))
+    assert departing(marked).matricules == frozenset({INS}) and examine_message(marked, Rules()).documents == 1
+    assert len(twins_of(marked).twins) == 1
 
 
 def test_preflight_lets_nothing_pass_unread() -> None:
