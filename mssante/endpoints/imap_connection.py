@@ -184,6 +184,8 @@ class ImapConnection(PushSide):
                 self._handle(event)
                 if self._out_octets >= FLUSH_OCTETS:
                     self._flush()
+                if not self._ahead and self._core.hungry:  # most often: one command came, and is done
+                    break
         finally:
             self._pumping = False
         self._tell_waiting()
@@ -366,8 +368,7 @@ class ImapConnection(PushSide):
                 answer = await running
             finally:
                 self._silent = False
-            for data in answer.data:
-                self._write(data)
+            self._write(b"".join(answer.data))
             if answer.stream is not None:
                 async with aclosing(answer.stream) as stream:
                     async for data in stream:

@@ -96,6 +96,9 @@ class _Mode(Enum):
     ENDED = auto()
 
 
+_LINES = (_Mode.COMMAND, _Mode.LINE)  # where octets are read as lines
+
+
 def _marker_of(line: bytes) -> re.Match[bytes] | None:
     """Find the announcement of a literal at the end of a line (RFC 9051 §4.3, RFC 7888, RFC 3516 literal8)."""
     at = line.rfind(b"{")
@@ -154,8 +157,8 @@ class Receiver:
 
     @property
     def hungry(self) -> bool:
-        """True when the last event was NEED_DATA."""
-        return self._hungry
+        """True when the next event is NEED_DATA: the last one was, or nothing is left where a line is read."""
+        return self._hungry or (not self._buffer and self._mode in _LINES)
 
     @property
     def full(self) -> bool:

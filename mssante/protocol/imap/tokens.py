@@ -235,6 +235,9 @@ class Tokens:
 
     def _folder_text(self, raw: bytes, *, pattern: bool = False) -> str:
         """Decode and check a folder name. Patterns keep their case: `inb%` must match INBOX (see `match`)."""
+        if raw.isalnum() and len(raw) <= MAX_NAME:  # letters and digits of ASCII: nothing to decode or to refuse
+            plain = raw.decode("ascii")
+            return "INBOX" if not pattern and plain.upper() == "INBOX" else plain
         try:
             name = raw.decode("utf-8") if self.utf8 else mutf7.decode(raw)
         except ValueError:

@@ -165,7 +165,8 @@ class Session:
 
     async def open(self, folder: Folder, *, read_only: bool) -> tuple[FolderView, Cursor]:
         """Open a folder (the one open before is left). Raises CommandRefused when it vanished."""
-        self.leave()
+        if self.view is not None:
+            self.leave()
         try:
             view, cursor = await self.services.registry.open(folder.id)
         except LookupError:
