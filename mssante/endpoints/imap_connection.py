@@ -184,7 +184,7 @@ class ImapConnection(PushSide):
                 self._handle(event)
                 if self._out_octets >= FLUSH_OCTETS:
                     self._flush()
-                if not self._ahead and self._core.hungry:  # most often: one command came, and is done
+                if not self._ahead and self._core.hungry and self._inflater is None:  # most often: one command came, and is done
                     break
         finally:
             self._pumping = False

@@ -248,3 +248,23 @@ async def test_pipelined_commands_over_compression(stage: Stage) -> None:
     client.send(b"".join(b"x%d NOOP\r\n" % number for number in range(2000)))
     for number in range(2000):
         assert await client.line() == f"x{number} OK NOOP completed"
+
+
+async def test_commands_that_only_the_inflater_still_holds_are_answered(stage: Stage) -> None:
+    client = await compressed(stage)
+    size, read = 16, 65_536
+    tail = b"T" * (size - 7) + b" NOOP\r\n"
+    for seed in range(2_000):  # commands whose last repetition crosses what is inflated at once, with no flush behind it
+        heads = b"".join(b"%09x NOOP\r\n" % ((seed * 7 + place) * 2_654_435_761 % 16**9) for place in range(7))
+        plain = heads + tail * ((read - len(heads)) // size + 1)
+        stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+        packed = stream.compress(plain) + stream.flush(5)  # Z_BLOCK: the end of a block, no marker
+        probe = zlib.decompressobj(-15)
+        if len(probe.decompress(packed, read)) == read and not probe.unconsumed_tail:
+            break
+    else:
+        pytest.fail("no such stream found")
+    assert len(probe.decompress(b"", read)) == size
+    client.connection.data_received(packed)
+    for _ in range(len(plain) // size):
+        assert (await client.line()).endswith("OK NOOP completed")
