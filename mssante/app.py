@@ -161,6 +161,7 @@ class Operator:
         anchors = config.path(operator.trust.whitelist_anchors or operator.trust.anchors)
         keeper = TrustKeeper(trust, stores, evidence, clock, executor, HttpFetcher(anchors), keeper_settings(config))
         addresses = AddressBook(stores, clock)
+        addresses.keep_seconds = operator.limits.mailbox_seconds
         doorbell = Doorbell()
         mailroom = Mailroom(stores, doorbell)
         hosted = hosted_domains(config)

@@ -11,6 +11,7 @@ Called by `app.py` and `cli/search.py`.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -101,6 +102,7 @@ class IndexFeeder:
 
     async def _start(self, *, sweep: bool) -> None:
         linger = str(self._config.operator.search.linger_seconds)
-        words = ["search", "index", "--config", str(self._config.folder), "--linger", linger, *(["--sweep"] if sweep else [])]
+        words = ["search", "index", "--config", str(self._config.folder), "--linger", linger, "--server", str(os.getpid()),
+                 *(["--sweep"] if sweep else [])]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mssante", *words, stdin=DEVNULL, stdout=DEVNULL)

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +19,9 @@ from mssante.config.load import load_config
 from mssante.errors import InputFault
 from mssante.lang import say
 from mssante.model.address import parse_envelope_address
-from mssante.services.directory_sources import SourceAnswer
-from mssante.topics.directory_use import remote_sources
+
+if TYPE_CHECKING:
+    from mssante.services.directory_sources import SourceAnswer
 
 app = typer.Typer(no_args_is_help=True, help="L'annuaire national vu d'ici (the national directory as seen from here)")
 
@@ -46,6 +47,8 @@ def ask(address: Annotated[str, typer.Argument(help="Adresse MSSanté")], config
 
 
 async def _answers(folder: Path, address: str, *, kept: bool) -> tuple[SourceAnswer, ...]:
+    from mssante.topics.directory_use import remote_sources
+
     sources = remote_sources(load_config(folder), SystemClock())
     if sources is None:
         raise InputFault(say("aucune source distante n'est configurée", "no remote source is configured"), rule="CFG-ANNUAIRE",

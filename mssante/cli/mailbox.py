@@ -22,6 +22,7 @@ from mssante.cli.mailbox_import import import_
 from mssante.cli.mailbox_life import close, edit, hold, object_, reopen, resume, show, state, suspend
 from mssante.cli.passwords import PasswordFile, PasswordStdin, read_password
 from mssante.cli.sharing import seen, share, shares
+from mssante.cli.sieve import vacation
 from mssante.cli.team import alias, delegate, operator_name, readers, senders, team
 from mssante.lang import say
 from mssante.model.mailbox import Mailbox, MailboxType
@@ -40,6 +41,7 @@ app.command()(senders)
 for _command in (show, edit, state, suspend, resume, close, reopen, hold, plan, apply, export):
     app.command()(_command)
 app.command("object")(object_)
+app.command()(vacation)
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="nom@domaine (name@domain)")]
 

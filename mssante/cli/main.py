@@ -11,80 +11,72 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 
 import structlog
 import typer
 
-from mssante.cli import (
-    account,
-    attack,
-    cert,
-    check,
-    citizen,
-    directory,
-    discovery,
-    document,
-    explain,
-    hl7,
-    hold,
-    identity,
-    journal,
-    lab,
-    mailbox,
-    opposition,
-    preflight,
-    publication,
-    queue,
-    search,
-    serve,
-    sieve,
-    smime,
-    token,
-    trace,
-    webhook,
-    whitelist,
-)
 from mssante.cli.common import FAULT, INTERRUPTED
-from mssante.cli.mailbox_life import life_app
 from mssante.config.load import ConfigFault
 from mssante.errors import MssFault
 from mssante.lang import language_from_environment, say, set_language
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Opérateur de messagerie MSSanté (MSSanté mail operator). Codes de sortie (exit codes): 0 fait "
-                       "(done), 1 faute (fault), 2 usage, 3 contrôle en échec (a check failed), 130 Ctrl-C.")
-app.command("serve")(serve.serve)
-app.add_typer(check.app, name="check")
-app.command("attack")(attack.attack)
-app.command("trace")(trace.trace)
-app.command("explain")(explain.explain)
-app.add_typer(account.app, name="account")
-app.add_typer(mailbox.app, name="mailbox")
-app.add_typer(life_app, name="life")
-app.add_typer(identity.app, name="identity")
-app.add_typer(queue.app, name="queue")
-app.add_typer(cert.app, name="cert")
-app.add_typer(hold.app, name="hold")
-app.add_typer(hl7.app, name="hl7")
-app.add_typer(publication.app, name="publication")
-app.add_typer(directory.app, name="directory")
-app.add_typer(citizen.app, name="citizen")
-app.add_typer(token.app, name="token")
-app.add_typer(webhook.app, name="webhook")
-app.add_typer(opposition.app, name="opposition")
-app.add_typer(document.app, name="document")
-app.command("preflight")(preflight.preflight)
-app.command("discovery")(discovery.discovery)
-app.add_typer(whitelist.app, name="whitelist")
-app.add_typer(journal.app, name="journal")
-app.add_typer(smime.app, name="smime")
-app.add_typer(search.app, name="search")
-app.add_typer(sieve.app, name="sieve")
-mailbox.app.command("vacation")(sieve.vacation)
-app.add_typer(lab.app, name="lab")
+HELP = ("Opérateur de messagerie MSSanté (MSSanté mail operator). Codes de sortie (exit codes): 0 fait (done), 1 faute (fault), "
+        "2 usage, 3 contrôle en échec (a check failed), 130 Ctrl-C.")
 
 
-@app.callback()
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One word after `mssante`: where its command or its group of commands stands."""
+
+    word: str
+    module: str
+    attribute: str = "app"  # a typer application: a group; any other name: a function, one command
+
+    def mount(self, root: typer.Typer) -> None:
+        """Import the module and add what it holds to the application."""
+        found = getattr(import_module(f"mssante.cli.{self.module}"), self.attribute)
+        if isinstance(found, typer.Typer):
+            root.add_typer(found, name=self.word)
+        else:
+            root.command(self.word)(found)
+
+
+# in the order of the help
+SUBJECTS = (
+    Subject("serve", "serve", "serve"), Subject("check", "check"), Subject("attack", "attack", "attack"),
+    Subject("trace", "trace", "trace"), Subject("explain", "explain", "explain"), Subject("account", "account"),
+    Subject("mailbox", "mailbox"), Subject("life", "mailbox_life", "life_app"), Subject("identity", "identity"),
+    Subject("queue", "queue"), Subject("cert", "cert"), Subject("hold", "hold"), Subject("hl7", "hl7"),
+    Subject("publication", "publication"), Subject("directory", "directory"), Subject("citizen", "citizen"),
+    Subject("token", "token"), Subject("webhook", "webhook"), Subject("opposition", "opposition"),
+    Subject("document", "document"), Subject("preflight", "preflight", "preflight"),
+    Subject("discovery", "discovery", "discovery"), Subject("whitelist", "whitelist"), Subject("journal", "journal"),
+    Subject("smime", "smime"), Subject("search", "search"), Subject("sieve", "sieve"), Subject("lab", "lab"),
+)
+
+
+def _subject_word(arguments: Sequence[str]) -> str:
+    """Give the word after the language, or empty; the language stands first (see `_language_first`)."""
+    lead = 0
+    if arguments:
+        lead = 2 if arguments[0] == "--lang" else 1 if arguments[0].startswith("--lang=") else 0
+    return arguments[lead] if len(arguments) > lead else ""
+
+
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Give the application with the subject that a command line names, or with all of them when it names none that exists
+    (`--help`, a misspelt word): nobody waits for the import of what a command does not use."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                      help=HELP)
+    app.callback()(choose_language)
+    word = _subject_word(arguments)
+    for subject in [one for one in SUBJECTS if one.word == word] or SUBJECTS:
+        subject.mount(app)
+    return app
+
+
 def choose_language(lang: str = typer.Option("", "--lang", metavar="fr|en", help="Langue des textes (language)")) -> None:
     """Set the language of all texts, and keep the services' log off the command line: a fault is told once, by the command."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # `serve` sets its own
@@ -127,7 +119,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and give its exit code."""
     set_language(language_from_environment())
     try:
-        app(_language_first(arguments), prog_name="mssante")
+        words = _language_first(arguments)
+        application(words)(words, prog_name="mssante")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else FAULT
     except MssFault as fault:

@@ -142,21 +142,26 @@ def index_(
     linger: Annotated[int, typer.Option("--linger", min=0, metavar="SECONDS",
                                         help="Attend encore d'autres messages (waits for more messages)")] = 0,
     sweep: Annotated[bool, typer.Option("--sweep", help="Compare aussi index et courrier (compares index and mail too)")] = False,
+    server: Annotated[int, typer.Option("--server", min=0, hidden=True, help="Le serveur qui lance (pid of the server)")] = 0,
     config: ConfigFolder = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Indexe ce qui est arrivé ; le serveur le lance lui-même (indexes what came; the server starts it by itself)."""
     loaded = load_config(config)
+    parent = server or os.getppid()  # a server that was killed while we were being loaded is no more our parent
     give_memory_back()
     os.nice(LOWEST_PRIORITY)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     async def work(admin: Admin) -> tuple[int, int]:
-        indexer, index = _indexer(loaded, admin, Courtesy(os.getppid()).rest if linger else None)
+        indexer, index = _indexer(loaded, admin, Courtesy(parent).rest if linger else None)
         try:
+            if os.getppid() != parent:  # the next server starts its own
+                return 0, 0
             added = await indexer.catch_up()
             change = await indexer.sweep() if sweep else None
-            return added + await _linger(indexer, linger) + (change.added if change else 0), change.removed if change else 0
+            added += await _linger(indexer, linger, parent)
+            return added + (change.added if change else 0), change.removed if change else 0
         finally:
             index.close()
 
@@ -165,9 +170,9 @@ def index_(
          say(f"{added} messages ajoutés, {removed} retirés", f"{added} messages added, {removed} removed"))
 
 
-async def _linger(indexer: Indexer, seconds: int) -> int:
+async def _linger(indexer: Indexer, seconds: int, parent: int) -> int:
     """Put in what comes, until nothing came for so long or our server is gone, `STAY_SECONDS` at most."""
-    added, until, parent = 0, time.monotonic() + seconds, os.getppid()
+    added, until = 0, time.monotonic() + seconds
     leave = time.monotonic() + STAY_SECONDS
     while time.monotonic() < min(until, leave) and os.getppid() == parent:
         await asyncio.sleep(LOOK_SECONDS)

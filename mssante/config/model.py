@@ -157,6 +157,9 @@ class LimitsSection(Section):
     message_bytes: int = Field(default=30 * 1024 * 1024, ge=65536)
     full_mailbox: Literal["temporary", "permanent"] = Field(
         default="temporary", description="Refus d'une boîte au-dessus de son quota : 452 4.2.2 ou 552 5.2.2")
+    mailbox_seconds: float = Field(
+        default=30, ge=1, le=300,
+        description="Délai où un changement de boîte fait par une commande agit sur l'opérateur en marche")
     recipients: int = Field(default=200, ge=1)
     connections: int = 2000
     connections_per_address: int = 200

@@ -99,7 +99,8 @@ class Extraction:
         if len(listed) != 1:
             raise _fault("ZIP", "l'archive doit tenir un seul fichier", "the archive must hold one file", detail=f"{len(listed)}")
         one = listed[0]
-        if one.is_dir() or "/" in one.filename or "\\" in one.filename or ".." in one.filename or len(one.filename) > 255:
+        name = one.filename  # empty when it begins with a NUL: zipfile cuts there, and `is_dir` would raise
+        if not 0 < len(name) <= 255 or any(word in name for word in ("/", "\\", "..")):
             raise _fault("ZIP", "nom de fichier interdit dans l'archive", "forbidden file name in the archive")
         if one.flag_bits & _ENCRYPTED or one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise _fault("ZIP", "archive chiffrée ou d'une autre compression", "archive encrypted or compressed otherwise")

@@ -1,8 +1,8 @@
 """Which of our mailboxes an envelope address names, and whether it has room: a bounded cache over local provisioning.
 
 - An address that is in the cache is answered at once; the others by one read, shared by those who wait for it.
-- Entries live 30 s: a change made by another process (command line) is seen within that time; changes of this process
-  call `forget`. Absent addresses are not kept.
+- Entries live 30 s (`limits.mailbox_seconds`): a change made by another process (command line) is seen within that time;
+  changes of this process call `forget`. Absent addresses are not kept.
 - An address may be an alias of a mailbox: it is answered with the mailbox, until the very instant at which the alias ends. With
   plus-addressing (`sharing.plus_addressing`), `name+word` that is neither is answered as `name`.
 - The commit checks again that the folder exists: a stale entry cannot lose a message.
@@ -38,6 +38,7 @@ class AddressBook:
         self._ends: dict[str, datetime] = {}  # of kept addresses that are aliases with an end
         self.delegations = DelegationBook(stores, clock)
         self.plus_addressing = False
+        self.keep_seconds = KEEP_SECONDS
         self.suspended_final = False  # a suspended mailbox is refused for good
         self.endings: dict[int, tuple[str, str]] = {}  # since when, successor; of kept mailboxes that are closed
 
@@ -80,7 +81,7 @@ class AddressBook:
             return None
         if until is not None:
             self._ends[key] = until
-        self._kept[key] = (self._clock.monotonic() + KEEP_SECONDS, found)
+        self._kept[key] = (self._clock.monotonic() + self.keep_seconds, found)
         self._used.pop(found.id, None)
         if used is not None:
             self._used[found.id] = used

@@ -31,10 +31,13 @@ from typing import Any, Self
 
 import pytest
 
+from mssante.clock import SystemClock
+from mssante.lab.accounts import ExtraAccounts
+from mssante.lab.build import BuildOrder
 from mssante.lab.manifest import Lab, OperatorEntry
 from mssante.lab.plan import HIGHEST_OFFSET, HOST, all_ports
 from mssante.lab.processes import Part, accepts, busy_ports, running_pid, start, wait_ready, wait_until
-from mssante.lab.supervisor import lab_parts
+from mssante.lab.supervisor import lab_parts, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS = 24
@@ -207,7 +210,7 @@ class RunningLab:
         return wire
 
     def takes_mail(self, operator: str, address: str) -> bool:
-        """Tell if a server takes mail for an address now: it reads a new state of a mailbox within its half minute. A test that
+        """Tell if a server takes mail for an address now: it reads a new state of a mailbox a little later. A test that
         shut a mailbox of everybody's waits for it before it leaves."""
         with self.session_as("gamma", operator) as wire:
             wire.ask(b"MAIL FROM:<medecin@gamma.mssante.test>")
@@ -225,10 +228,17 @@ class RunningLab:
 
 
 def start_lab(accounts: int = ACCOUNTS) -> RunningLab:
-    """Build and start a lab of our own."""
+    """Build and start a lab of our own, whose servers see within two seconds what a command changed in a mailbox."""
     running = RunningLab(Path(tempfile.mkdtemp(prefix="mssante-lab-")) / "lab")
-    code, out, error = running.command("lab", "up", running.folder, "--base-port", free_base_port(), "--accounts", accounts,
-                                       "--detach")
+    base = free_base_port()
+    lab = prepare(BuildOrder(running.folder, base, ExtraAccounts(accounts)), fresh=False, base_port=base, now=SystemClock().now,
+                  progress=lambda _: None)
+    for one in lab.operators:
+        settings = lab.path(one.config) / "operator.toml"
+        text = settings.read_text(encoding="utf-8")
+        assert text.count("[limits]\n") == 1
+        settings.write_text(text.replace("[limits]\n", "[limits]\nmailbox_seconds = 2\n"), encoding="utf-8")
+    code, out, error = running.command("lab", "up", running.folder, "--detach")
     if code != 0:
         raise RuntimeError(f"the lab does not start: {out} {error}")
     return running

@@ -61,9 +61,9 @@ def test_documents_hold_nothing_of_a_machine(document: Path) -> None:
 def test_the_commands_of_the_readme_exist() -> None:
     from typer.main import get_command
 
-    from mssante.cli.main import app
+    from mssante.cli.main import application
 
-    root: Any = get_command(app)
+    root: Any = get_command(application())
     text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "whitelist" / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"(?:^|[`/ ])mssante ([a-z][a-z0-9]+)(?: ([a-z][a-z\-|\\]+)\b)?", text, re.MULTILINE))
     assert len(named) >= 10

@@ -74,14 +74,21 @@ def prepare(engine: StorageEngine, lock: HandleLock, *, wait_seconds: float = LO
 
 def _try_prepare(engine: StorageEngine, lock: HandleLock, connection: Connection) -> bool:
     """Share a current database, or upgrade it alone; False when the lock is held by others."""
-    if lock.share() and _is_current(connection):
-        _follow_time(engine, connection)
+    if _share(engine, lock, connection):
         return True
     if not lock.alone():
         return False
     if not _is_current(connection):
         _upgrade(engine, connection)
-    return False  # go round once more, to share it
+    return _share(engine, lock, connection)
+
+
+def _share(engine: StorageEngine, lock: HandleLock, connection: Connection) -> bool:
+    """Share the database if it is current and nobody upgrades it."""
+    if not (lock.share() and _is_current(connection)):
+        return False
+    _follow_time(engine, connection)
+    return True
 
 
 def _is_current(connection: Connection) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from support.clispace import DOMAIN, Space
 
-from mssante.cli import directory_ask
 from mssante.clock import SystemClock
 from mssante.directory.values import DirectoryEntry, Source
 from mssante.errors import OperatorFault
 from mssante.services.directory_sources import RemoteSources
+from mssante.topics import directory_use
 
 ADDRESS = f"alice@{DOMAIN}"
 
@@ -34,7 +34,7 @@ class Client:
 
 
 def with_client(monkeypatch: pytest.MonkeyPatch, **clients: Client) -> None:
-    monkeypatch.setattr(directory_ask, "remote_sources", lambda config, clock: RemoteSources(
+    monkeypatch.setattr(directory_use, "remote_sources", lambda config, clock: RemoteSources(
         {Source(name): client for name, client in clients.items()}, None, SystemClock()) if clients else None)
 
 

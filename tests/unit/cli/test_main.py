@@ -87,6 +87,27 @@ def test_the_program_itself(space: Space) -> None:
     assert json.loads(done.stdout)["depth"] == {"queued": 0, "held": 0, "failed": 0}
 
 
+@pytest.mark.parametrize("subject", main.SUBJECTS, ids=lambda one: one.word)
+def test_a_subject_alone_is_what_it_is_among_all(space: Space, monkeypatch: pytest.MonkeyPatch, subject: main.Subject) -> None:
+    mounted = []
+    mount = main.Subject.mount
+    monkeypatch.setattr(main.Subject, "mount", lambda one, root: (mounted.append(one.word), mount(one, root)))
+    alone = space.run("--lang", "en", subject.word, "--help", config=False)
+    assert alone.code == 0 and mounted == [subject.word]
+    monkeypatch.setattr(main, "_subject_word", lambda _: "")
+    among = space.run("--lang", "en", subject.word, "--help", config=False)
+    assert among == alone and len(mounted) == 1 + len(main.SUBJECTS)
+
+
+@pytest.mark.parametrize("words", [["queue"], ["--lang", "en", "mailbox", "list"], ["--lang=fr", "lab", "status"], ["directory"]])
+def test_nobody_waits_for_the_import_of_what_a_command_does_not_use(words: list[str]) -> None:
+    script = ("import sys; from mssante.cli.main import application; application(sys.argv[1:])\n"
+              "print(sorted({one.partition('.')[0] for one in sys.modules} & {'sqlalchemy', 'aiohttp', 'aiosmtpd', 'saxonche'}))")
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60, check=False,
+                          cwd=Path(main.__file__).parents[2])
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
 def test_serve_refuses_a_broken_configuration_before_anything_else(space: Space) -> None:
     space.change("127.0.0.1:0", "ici")
     outcome = space.run("serve", str(space.config), config=False)

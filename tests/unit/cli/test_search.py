@@ -135,6 +135,13 @@ def test_the_indexer_leaves_when_its_server_is_gone(boxes: Space, monkeypatch: p
     assert list(parents) == []
 
 
+def test_the_indexer_of_a_server_that_was_killed_meanwhile_does_nothing(boxes: Space) -> None:
+    """Thirty `kill -9` in a row left thirty indexers, each at the same work."""
+    away = str(2 ** 31 - 1)
+    assert boxes.run("search", "index", "--linger", "1000", "--server", away, "--json").json["added"] == 0
+    assert boxes.run("search", "index", "--linger", "0", "--server", str(os.getppid()), "--json").json["added"] == 2
+
+
 def test_the_indexer_rests_while_its_server_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     from mssante.cli import search
 

@@ -63,6 +63,7 @@ def test_columns_are_bound_by_name() -> None:
     (text(ROW.replace("TEST", "T" * 501)), "LONGUEUR", "Nom d'exercice"), (text("x" * 20000), "LONGUEUR", "ligne 2"),
     (text() + b"x" * 2_000_000, "LONGUEUR", "ligne 2"),
     (zipped(), "ZIP", ""), (zipped(("a", b""), ("b", b"")), "ZIP", ""), (zipped(("../a.txt", text(ROW))), "ZIP", ""),
+    (zipped(("Q.txt", text(ROW))).replace(b"Q.txt", b"\0.txt"), "ZIP", "interdit"), (zipped(("sous-dossier/", b"")), "ZIP", "interdit"),
     (zipped(("a.txt", text(*[ROW] * 20000))), "TAILLE", "ratio"), (zipped(("a.txt", text(ROW)))[:-30], "ZIP", ""), (b"PK\x03\x04", "ZIP", "")])
 def test_bad_files_are_refused_as_a_whole(raw: bytes, rule: str, told: str) -> None:
     with pytest.raises(InputFault) as refused:

@@ -77,6 +77,14 @@ async def test_a_change_is_seen_within_the_delay_or_at_once_when_told(stage: Smt
     await change(MailboxState.CLOSED)
     stage.addresses.forget()
     assert await state() is MailboxState.CLOSED
+    stage.addresses.keep_seconds = 2.0  # `limits.mailbox_seconds`
+    stage.addresses.forget()
+    assert await state() is MailboxState.CLOSED
+    await change(MailboxState.ACTIVE)
+    stage.clock.advance(timedelta(seconds=1.9))
+    assert await state() is MailboxState.CLOSED
+    stage.clock.advance(timedelta(seconds=0.2))
+    assert await state() is MailboxState.ACTIVE
 
 
 async def test_one_who_gives_up_takes_nothing_from_the_others(stage: SmtpStage, reads: list[bool]) -> None:

@@ -15,6 +15,7 @@ from mssante.directory.extraction import COLUMNS
 from mssante.directory.values import DirectoryQuery
 from mssante.errors import InputFault, OperatorFault
 from mssante.storage.mirror import ImportRequest, MirrorPolicy
+from mssante.storage.sql import mirrorfile
 from mssante.storage.sql.mirror import SqliteMirror
 
 NOW = datetime(2026, 9, 5, 12, tzinfo=UTC)
@@ -163,7 +164,9 @@ def test_history_is_bounded(tmp_path: Path) -> None:
     assert len(mirror.changes(None)) == 2
 
 
-def test_a_reader_of_another_thread_of_time_sees_one_state(mirror: SqliteMirror, tmp_path: Path) -> None:
+def test_a_reader_of_another_thread_of_time_sees_one_state(mirror: SqliteMirror, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirrorfile, "BUSY_SECONDS", 0.2)  # what the import waits for a reader before it leaves its log for next time
     adopt(mirror, write(tmp_path, 1, ROWS))
     with mirror._reading() as old:
         assert old is not None and old.execute("SELECT count(*) FROM entry").fetchone() == (5,)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, inspect, text
+from support.fresh_stores import REAL_UPGRADE, FreshStores
 
 from mssante.errors import OperatorFault
 from mssante.storage.open import StorageOptions, open_stores
@@ -47,6 +49,12 @@ if len(sys.argv) > 4:
     schema._MIGRATIONS, schema.SCHEMA_VERSION = Path(sys.argv[4]), schema.SCHEMA_VERSION + 1
 open_stores(sys.argv[2], Path(sys.argv[3])).close()
 """
+
+
+@pytest.fixture(autouse=True)
+def real_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the revisions run each time."""
+    monkeypatch.setattr(schema, "_upgrade", REAL_UPGRADE)
 
 
 def url_of(folder: Path) -> str:
@@ -194,3 +202,22 @@ def test_opening_does_not_import_alembic_when_nothing_is_to_do(tmp_path: Path) -
     code = OPENER + "\nassert not any(name.startswith('alembic') for name in sys.modules)\n"
     arguments: list[Any] = [sys.executable, "-c", code, str(ROOT), url_of(tmp_path), str(tmp_path / "blobs")]
     assert subprocess.run(arguments, check=False).returncode == 0
+
+
+def test_the_copy_that_other_tests_begin_with_is_what_the_revisions_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def everything(folder: Path) -> list[str]:
+        open_once(folder)
+        with sqlite3.connect(folder / "store.db") as database:
+            pragmas = [str(database.execute(f"PRAGMA {one}").fetchone()) for one in (
+                "journal_mode", "page_size", "auto_vacuum", "encoding", "user_version", "application_id", "integrity_check")]
+            found = sorted(line for line in database.iterdump() if '"store_head"' not in line)  # it holds the time of opening
+        database.close()
+        return pragmas + found
+
+    fresh = FreshStores()
+    stands = []
+    for name, upgrade in (("real", REAL_UPGRADE), ("first", fresh.upgrade), ("copied", fresh.upgrade)):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(schema, "_upgrade", upgrade)
+        stands.append(everything(tmp_path / name))
+    assert stands[0] == stands[1] == stands[2] and len(stands[0]) > 50
