@@ -5,8 +5,7 @@
 - No room on disk: the group is rolled back, its callers get StorageFull, work goes on.
 - Any other failure of COMMIT, and any failure of the disk, is told to `stop`: after a failed sync nothing tells what is on disk
   (RELIABILITY §1).
-- One `Groups` serves one connection: two threads never use it at once, but one may commit what the other ran.
-Called by `database` and `turns`.
+- One `Groups` serves one connection: it is never run by two threads at once. Called by `database` and `turns`.
 """
 
 from __future__ import annotations
@@ -70,24 +69,14 @@ class Groups:
 
     def run(self, jobs: list[Job]) -> None:
         """Run and commit a group; each job keeps its result or its error. Raises Locked, nothing done, when it may not wait."""
-        if self.execute(jobs):
-            self.commit(jobs)
-
-    def execute(self, jobs: list[Job]) -> bool:
-        """Run a group in a transaction that stays open. True: `commit` comes next, on any thread; False: each job has its
-        outcome. Raises Locked, nothing done, when it may not wait.
-        """
-        return self._accounted(jobs, lambda: self._execute(jobs))
-
-    def commit(self, jobs: list[Job]) -> None:
-        """Commit the group that `execute` left open; a failure is the error of each job."""
-        self._accounted(jobs, lambda: self._end(lambda: self._tx.run_text("COMMIT")))
-        self._tx.forget()
-
-    def _accounted(self, jobs: list[Job], step: Callable[[], bool]) -> bool:
-        """Take a step of a group; what ends it is the error of each job. False then, else what the step gives."""
+        tx = self._tx
         try:
-            return step()
+            refusal = self._refused()
+            if refusal is not None:
+                raise _GroupEnd(refusal, fatal=False)
+            if not self._attempt(tx, _batches(jobs)):
+                # The only batch failed without a savepoint: its items again, one by one.
+                self._attempt(tx, [[job] for job in jobs])
         except _GroupEnd as end:
             for job in jobs:
                 job.error = fresh(end.error)
@@ -97,33 +86,26 @@ class Groups:
             raise
         except Exception as exc:
             # A fault of the engine where none may be (a savepoint that cannot be undone): nothing can be promised.
-            self._roll_back(self._tx)
+            self._roll_back(tx)
             for job in jobs:
                 job.error = OperatorFault("storage failed", detail=type(exc).__name__, rule="STORE-STOPPED")
             self._stop(exc)
-        return False
 
-    def _execute(self, jobs: list[Job]) -> bool:
-        refusal = self._refused()
-        if refusal is not None:
-            raise _GroupEnd(refusal, fatal=False)
-        left_open = self._attempt(self._tx, _batches(jobs))
-        if left_open is None:  # the only batch failed without a savepoint: its items again, one by one
-            left_open = self._attempt(self._tx, [[job] for job in jobs])
-        return bool(left_open) and self._end(self._tx.flush)
-
-    def _attempt(self, tx: Transaction, batches: list[list[Job]]) -> bool | None:
-        """Run batches in one transaction. True: it is open; False: rolled back, nothing to commit; None: a lone batch of several
-        items must be run singly."""
+    def _attempt(self, tx: Transaction, batches: list[list[Job]]) -> bool:
+        """Run batches in one transaction and commit; False when a lone batch of several items must be run singly."""
         self._begin(tx)
         try:
             if len(batches) == 1:
-                return self._run_lone(tx, batches[0])
-            for batch in batches:
-                self._run_guarded(tx, batch)
+                again = self._run_lone(tx, batches[0])
+                if again is not None:
+                    return again
+            else:
+                for batch in batches:
+                    self._run_guarded(tx, batch)
         except _GroupEnd:
             self._roll_back(tx)
             raise
+        self._commit(tx)
         return True
 
     def _begin(self, tx: Transaction) -> None:
@@ -143,17 +125,17 @@ class Groups:
                 raise _GroupEnd(_group_fault(failure, exc) or fault, fatal=failure is Failure.FATAL) from exc
 
     def _run_lone(self, tx: Transaction, batch: list[Job]) -> bool | None:
-        """Run the only batch without savepoint; gives what `_attempt` gives."""
+        """Run the only batch without savepoint. None: commit it; True: done, rolled back; False: run items singly."""
         try:
             _run(tx, batch)
         except Exception as exc:
             self._raise_if_lost(exc)
             self._roll_back(tx)
             if len(batch) > 1:
-                return None
+                return False
             batch[0].error = caller_error(self._engine, exc)
-            return False
-        return True
+            return True
+        return None
 
     def _run_guarded(self, tx: Transaction, batch: list[Job]) -> None:
         """Run a batch in a savepoint; when it fails and has several items, run each in its own."""
@@ -175,12 +157,12 @@ class Groups:
         for job in batch:
             self._run_guarded(tx, [job])
 
-    def _end(self, step: Callable[[], object]) -> bool:
-        """Take a step of the end of a transaction; True when it was taken."""
+    def _commit(self, tx: Transaction) -> None:
         try:
-            step()
+            tx.flush()
+            tx.run_text("COMMIT")
         except Exception as exc:
-            self._roll_back(self._tx)
+            self._roll_back(tx)
             failure = self._engine.failure(exc)
             if failure is Failure.FULL:
                 raise _GroupEnd(_full(exc), fatal=False) from exc
@@ -188,7 +170,7 @@ class Groups:
             fault = OperatorFault("storage failed", detail=f"commit: {type(exc).__name__}", rule="STORE-STOPPED",
                                   remedy="check the disk, then start again")
             raise _GroupEnd(fault, fatal=True) from exc
-        return True
+        tx.forget()
 
     def _roll_back(self, tx: Transaction) -> None:
         tx.forget()

@@ -20,7 +20,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
 
 from mssante.storage.sql.engine import StorageEngine
 from mssante.storage.sql.groups import Groups, Job, Locked, resolve
@@ -45,17 +44,13 @@ class LoopTurns:
         self._hand_over = hand_over
         self._log = log
         self._waiting: list[Job] = []
-        self._committing: list[Job] = []
-        self._commits: SimpleQueue[list[Job] | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rest_until = 0.0
         self._since = self._looked = 0.0  # when the first unit came, when a turn last looked
-        self._thread = threading.Thread(target=self._commit_forever, name="db-commit", daemon=True)
-        self._thread.start()
 
     def takes(self, job: Job) -> bool:
         """Take a unit of the loop that we serve; False: it is for the writer's thread. Call it on that loop's thread."""
-        if self._waiting or self._committing:
+        if self._waiting:
             if job.loop is not self._loop:
                 return False
             self._waiting.append(job)
@@ -63,15 +58,11 @@ class LoopTurns:
         now = time.monotonic()
         if now < self._rest_until:
             return False
+        self._since = self._looked = now
         self._loop = job.loop
         self._waiting.append(job)
-        self._soon(now)
+        job.loop.call_soon(self._turn)
         return True
-
-    def _soon(self, now: float) -> None:
-        self._since = self._looked = now
-        if self._loop is not None:
-            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -80,44 +71,23 @@ class LoopTurns:
             self._loop.call_soon(self._turn)
             return
         jobs, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if self._waiting and self._loop is not None:
+            self._loop.call_soon(self._turn)
         if not jobs:
             return
         try:
-            left_open = self._groups.execute(jobs)
+            self._groups.run(jobs)
         except Locked:
-            self._hand_over(jobs + self._waiting)
-            self._waiting = []
+            self._hand_over(jobs)
             return
-        if left_open and not idle:
-            self._committing = jobs
-            self._commits.put(jobs)
-            return
-        if left_open:
-            self._groups.commit(jobs)
         done = time.monotonic()
         if done - now > SLOW:
             self._rest_until = done + REST
-        self._committed(jobs)
-
-    def _commit_forever(self) -> None:
-        while (jobs := self._commits.get()) is not None:
-            self._groups.commit(jobs)
-            try:
-                jobs[0].loop.call_soon_threadsafe(self._committed, jobs)
-            except RuntimeError:
-                pass  # that loop is closed: nobody waits any more
-
-    def _committed(self, jobs: list[Job]) -> None:
-        self._committing = []
         self._log.grew(len(jobs))
         resolve(jobs)
-        if self._waiting:
-            self._soon(time.monotonic())
 
     def close(self) -> None:
-        """Let a commit under way end; give what waits to the writer's thread; close the connection."""
-        self._commits.put(None)
-        self._thread.join()
+        """Give what waits to the writer's thread; close the connection."""
         jobs, self._waiting = self._waiting, []
         self._hand_over(jobs)
         self._groups.close()

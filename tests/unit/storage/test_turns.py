@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 from support.storage_values import NOW
 
-from mssante.errors import OperatorFault, StorageFull
+from mssante.errors import OperatorFault
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.storage.interfaces import Stores
 from mssante.storage.open import open_stores
 from mssante.storage.sql import turns
-from mssante.storage.sql.groups import Groups, Job
-from mssante.storage.sql.transaction import Transaction
 
 
 @pytest.fixture
@@ -117,78 +115,6 @@ async def test_what_waits_at_the_end_is_done_or_told(stores: Stores, tmp_path: P
     assert traces(tmp_path / "a.db") == (["a"] if found == "A" else [])
     with pytest.raises(OperatorFault):
         await stores.database.write_many(unit, "later")
-
-
-class SlowCommits:
-    """Commits of the turns that wait for a word; remembers the threads that made them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go = threading.Event()
-        self.begun = threading.Event()
-        self.threads: list[str] = []
-        commit = Groups.commit
-
-        def slowly(groups: Groups, jobs: list[Job]) -> None:
-            self.threads.append(threading.current_thread().name)
-            if self.threads[-1] == "db-commit":
-                self.begun.set()
-                assert self.go.wait(10)
-            commit(groups, jobs)
-
-        monkeypatch.setattr(Groups, "commit", slowly)
-        monkeypatch.setattr(turns, "IDLE_TURN", -1.0)  # a loop that always has something else to do
-
-
-async def begun(commits: SlowCommits) -> None:
-    while not commits.begun.is_set():
-        await asyncio.sleep(0.001)
-
-
-async def test_a_busy_loop_goes_on_while_its_group_is_committed(stores: Stores, tmp_path: Path,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    unit, commits = Unit(stores), SlowCommits(monkeypatch)
-    first = asyncio.ensure_future(unit.all("a", "b"))
-    await begun(commits)
-    rest = asyncio.ensure_future(unit.all("c", "d", "e"))
-    await asyncio.sleep(0.02)
-    assert not first.done() and traces(tmp_path / "a.db") == [] and unit.counts == [2], "nobody is told before the disk is"
-    commits.go.set()
-    assert await first == ["A", "B"] and await rest == ["C", "D", "E"]
-    assert unit.counts == [2, 3], "what came meanwhile is one group"
-    assert set(unit.threads) == {threading.current_thread()} and commits.threads == ["db-commit"] * 2
-    assert traces(tmp_path / "a.db") == ["a", "b", "c", "d", "e"]
-
-
-async def test_a_commit_that_fails_on_the_thread_is_told_to_everyone(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit, commits = Unit(stores), SlowCommits(monkeypatch)
-    run_text = Transaction.run_text
-
-    def full(tx: Transaction, text: str) -> object:
-        if text == "COMMIT":
-            fault = sqlite3.OperationalError("database or disk is full")
-            fault.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise fault
-        return run_text(tx, text)
-
-    monkeypatch.setattr(Transaction, "run_text", full)
-    commits.go.set()
-    found = await unit.all("a", "b")
-    assert [type(one) for one in found] == [StorageFull, StorageFull]
-    monkeypatch.setattr(Transaction, "run_text", run_text)
-    assert await unit.all("c") == ["C"], "a full disk is not the end"
-
-
-async def test_a_commit_under_way_at_the_end_is_finished(stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit, commits = Unit(stores), SlowCommits(monkeypatch)
-    first = asyncio.ensure_future(unit.all("a"))
-    await begun(commits)
-    behind = asyncio.ensure_future(unit.all("b"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    threading.Timer(0.02, commits.go.set).start()
-    stores.close()
-    assert traces(tmp_path / "a.db") == ["a", "b"]
-    assert await first == ["A"] and await behind == ["B"]
 
 
 async def test_a_short_write_is_committed_on_the_loop_too(stores: Stores, tmp_path: Path) -> None:
