@@ -206,7 +206,8 @@ def test_what_does_not_speak_tls_at_a_tls_door_and_tls_at_a_clear_one(tmp_path: 
             with pytest.raises(OperatorFault) as caught:
                 await link.exchange(RAW)
             assert caught.value.rule in ("HL7-INJOIGNABLE", "HL7-TLS")  # each waits for the other; the loops end it in their ways
-        assert taker.taken == []
+        # random octets may look like a block (FS CR), one time in thousands: never like a message
+        assert not any(one.startswith(b"MSH") for one in taker.taken)
 
     run(loop, go())
 
