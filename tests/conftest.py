@@ -35,7 +35,6 @@ def shared_dir() -> Path:
 
 # Seconds of the files that hold a worker long; the others count ten. Wrong figures cost time, never a result.
 LONG = {
-    "interop/test_thunderbird.py": 130,  # first of all, in a lab where nothing was yet: its pushed mail failed at times behind others
     "interop/test_logins.py": 120, "interop/test_thunderbird_token.py": 60, "interop/test_box_by_csv.py": 40,
     "interop/test_import_dovecot.py": 40, "interop/test_attack.py": 36, "interop/test_twin_files.py": 32,
     "scenarios/test_crash.py": 140, "scenarios/test_lab.py": 110, "scenarios/test_refusals.py": 80, "scenarios/test_handover.py": 60,

@@ -22,7 +22,7 @@ from mssante.documents.mailfiles import Kind, MailFile, Reading, files_of
 from mssante.lang import say
 from mssante.model.address import MailAddress
 from mssante.protocol.mime.compose import Letter, letter
-from mssante.protocol.mime.headers import decode_words, message_id, parse_headers, reference_ids
+from mssante.protocol.mime.headers import decode_words, find_header_end, message_id, parse_headers, reference_ids
 from mssante.protocol.mime.scan import Part, scan
 from mssante.protocol.reports.dsn import parse_dsn
 from mssante.services.citizen import identifiers
@@ -135,7 +135,8 @@ def _references(parts: Iterable[MailFile], root: Part, of_report: str) -> Iterat
     yield from identifiers(message_id(root.headers.get(b"original-message-id")))
     for part in parts:
         if part.kind is Kind.MESSAGE or part.media_type in _RETURNED:
-            yield from identifiers(message_id(parse_headers(part.octets()).get(b"message-id")))
+            returned = part.octets()
+            yield from identifiers(message_id(parse_headers(returned[:find_header_end(returned)]).get(b"message-id")))
     ids = reference_ids(root.headers.get(b"references"), root.headers.get(b"in-reply-to"))
     yield from reversed(identifiers(f"{ids} {message_id(root.headers.get(b'in-reply-to'))}"))
 

@@ -27,7 +27,8 @@ from mssante.storage.acceptance import Acceptance
 
 _NAME = re.compile(rb'name[*0-9]*" ')
 # Names of files that are no document nor archive; whoever names one so hides it from people too.
-_INERT = re.compile(rb'name[*0-9]*" "[^"]*\.(?:pdf|jpe?g|png|gif|tiff?|bmp|docx?|xlsx?|pptx?|od[tsp]|rtf|csv|ics|vcf|p7s|asc|mp[34]|m4a|wav)"')
+_INERT = re.compile(rb'name[*0-9]*" "[^"]*\.(?:pdf|jpe?g|png|gif|tiff?|bmp|docx?|xlsx?|pptx?|od[tsp]|rtf|csv|ics|vcf|p7s|asc'
+                    rb'|mp[34]|m4a|wav)"')
 
 
 @dataclass(frozen=True, slots=True)
