@@ -1,29 +1,24 @@
 """The files that a message carries: the one reader of archives and documents inside mail.
 
-- A file is known by how it begins, whatever its name and its media type (spec F8.1): archive, XML, other. XML is so in UTF-16
-  and UTF-32 too, which our readers refuse and others may not, and whatever stands before its root: mark, blanks, comment,
-  instruction, document type. A page that says that it is HTML is none. An archive inside an archive is not opened.
+- A file is known by how it begins, whatever its name and its media type (spec F8.1): archive, XML (of UTF-16 too, which our
+  readers refuse and others may not), other. An archive inside an archive is not opened.
 - What is opaque-signed and not encrypted can be read through (`Reading.signed`); an attached message is read only when asked for
   (`Reading.embedded`). What is encrypted is not opened: there is nothing to find in it.
 - Bounded: number of files, octets of one, depth of signatures. Never raises for what a sender wrote: what cannot be read is told
   in `MailFiles.remarks`, and by `MailFile.content` giving None.
-Pure: octets in, values out. Called by `masking`, `patients`, `mailtwins`, `preflight`, `services.hl7mail`,
-`services.citizen_reading` and `services.citizen_bounces`. `messagetext` walks by itself, and says why.
+Pure: octets in, values out. Called by `masking`, `patients`, `mailtwins`, `preflight` and `services.hl7mail`.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mssante.documents.messagetext import file_name
 from mssante.documents.signedcontent import signed_content
 from mssante.errors import InputFault
-from mssante.protocol.mime.htmltext import html_text
-from mssante.protocol.mime.parameters import parameter
 from mssante.protocol.mime.scan import Part, scan
-from mssante.protocol.mime.sections import decode_part, decode_text
+from mssante.protocol.mime.sections import decode_part
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 CDA_TYPES = frozenset({"text/xml", "application/xml", "application/xslt+xml"})
@@ -31,12 +26,10 @@ MAX_FILES = 20
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_SIGNED_DEPTH = 3  # signatures inside signatures
 _BEGINNING = 400  # octets that tell what a file is
+_XML = (b"<?xml", b"<ClinicalDocument", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0?\0x\0", b"\0<\0?\0x", b"<\0C\0", b"\0<\0C")
 _ROOT = b"ClinicalDocument"
-# Begins and ends with a letter: found in both orders of octets.
-_WIDE_ROOTS = (_ROOT.decode().encode("utf-16-be")[1:], _ROOT.decode().encode("utf-32-be")[3:])
-_XML = re.compile(rb"<(?:\?|!--|!DOCTYPE(?!\s+html\b)|(?:[^\s<>/:]{1,200}:)?" + _ROOT + rb")", re.IGNORECASE)
-_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # byte order marks, XML 1.0 §F.1; NUL are taken away before
-_BLANKS = b" \t\r\n\v\f\0"
+_WIDE_ROOT = _ROOT.decode().encode("utf-16-be")[1:]  # begins and ends with a letter: found in both orders of octets
+_BOM = b"\xef\xbb\xbf"
 _CMS = frozenset({(b"application", b"pkcs7-mime"), (b"application", b"x-pkcs7-mime")})
 
 
@@ -75,15 +68,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MailFile:
-    """A file of a message, or a text of the letter. begin: its first octets, decoded, without blanks before them; named: it has a
-    file name or is of an `application` type: an attachment, not a text of the letter; charset: as the part says, or empty."""
+    """A file of a message. begin: its first octets, decoded, without blanks before them; named: it has a file name or is of an
+    `application` type: an attachment, not a text of the letter."""
 
     name: str
     media_type: str
     kind: Kind
     begin: bytes
     named: bool
-    charset: str
     _body: memoryview
     _encoding: bytes
     _largest: int
@@ -97,11 +89,6 @@ class MailFile:
         """Give the decoded octets, cut at the limit; as they stand in the message when their encoding is unknown."""
         found = decode_part(bytes(self._body), self._encoding, limit=self._largest)
         return bytes(self._body[:self._largest]) if found is None else found
-
-    def text(self, most: int) -> str:
-        """Give the text of the first `most` octets, that of HTML without its markup."""
-        text = decode_text(self.octets()[:most], self.charset)
-        return html_text(text) if self.media_type == "text/html" else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +143,8 @@ def files_of(root: Part, message: bytes, reading: Reading) -> MailFiles:
 
 
 def names_cda(raw: bytes) -> bool:
-    """Tell if octets name the root of a CDA, in UTF-8, ISO-8859, UTF-16 or UTF-32."""
-    return _ROOT in raw or any(one in raw for one in _WIDE_ROOTS)
-
-
-def kind_of(raw: bytes) -> Kind:
-    """Tell what a file is by its first octets: an archive, XML in any of its encodings, or something else."""
-    if raw.lstrip().startswith(ZIP):
-        return Kind.ARCHIVE
-    head = raw.lstrip(_BLANKS)[:_BEGINNING].replace(b"\0", b"")
-    for mark in _MARKS:
-        head = head.removeprefix(mark)
-    return Kind.XML if _XML.match(head.lstrip()) else Kind.OTHER
+    """Tell if octets name the root of a CDA, in UTF-8, ISO-8859 or UTF-16."""
+    return _ROOT in raw or _WIDE_ROOT in raw
 
 
 def _is_cms(part: Part) -> bool:
@@ -198,19 +175,9 @@ def _file(one: _Pending, largest: int) -> MailFile:
     part = one.part
     body = memoryview(one.octets)[part.body_start:part.body_end]
     encoding = part.headers.get(b"content-transfer-encoding") or b""
-    begin = _begin(body[:_BEGINNING], encoding, _BEGINNING)
-    if not begin and len(body) > _BEGINNING:  # nothing but blanks: what they push away is looked for
-        begin = _begin(body, encoding, largest)[:_BEGINNING]
-    kind = Kind.MESSAGE if part.message is not None else kind_of(begin)
+    begin = (decode_part(bytes(body[:_BEGINNING]), encoding, limit=_BEGINNING) or b"").removeprefix(_BOM).lstrip()
+    kind = (Kind.MESSAGE if part.message is not None else Kind.ARCHIVE if begin.startswith(ZIP)
+            else Kind.XML if begin.startswith(_XML) else Kind.OTHER)
     name = file_name(part)
     media = (part.media.type + b"/" + part.media.subtype).decode("ascii", "replace")
-    return MailFile(name, media, kind, begin, bool(name) or part.media.type == b"application",
-                    parameter(part.media.parameters, b"charset"), body, encoding, largest)
-
-
-def _begin(body: memoryview, encoding: bytes, limit: int) -> bytes:
-    """Give the first octets, decoded, without a mark of UTF-8 nor blanks before them; an unknown encoding is read as it stands,
-    as `octets` does."""
-    octets = bytes(body)
-    found = decode_part(octets, encoding, limit=limit)
-    return (octets if found is None else found).removeprefix(_MARKS[0]).lstrip(_BLANKS)
+    return MailFile(name, media, kind, begin, bool(name) or part.media.type == b"application", body, encoding, largest)

@@ -97,14 +97,6 @@ def reach(codes: Iterable[str]) -> Reach:
     return Reach(*ways)
 
 
-def for_patient(codes: Iterable[str]) -> bool:
-    """Tell if the patient may see a document with these masking codes; codes that do not go together hide it."""
-    try:
-        return reach(codes).citizens
-    except InputFault:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Departing:
     """What a message carries. masking: codes of each document that has some; matricules: of its patients, upper-case; documents:
@@ -164,16 +156,6 @@ def departing_documents(raws: Sequence[bytes], masking: Sequence[str]) -> Depart
     asked = CODES.intersection(masking)
     return Departing(tuple([codes | asked for codes, _ in found if codes | asked]),
                      frozenset().union(*[patients for _, patients in found]), len(found))
-
-
-def masking_of(document: XdmDocument) -> frozenset[str]:
-    """Give the masking codes of a document of an archive: what its metadata and its CDA say together."""
-    return _of_entry(document)[0]
-
-
-def masking_in(header: CdaHeader) -> frozenset[str]:
-    """Give the masking codes of a CDA by itself."""
-    return _of_header(header)[0]
 
 
 def _of_header(header: CdaHeader) -> tuple[frozenset[str], set[str]]:

@@ -5,9 +5,6 @@
   attached files (RFC 2231), and the text of those that `filetext` reads: PDF, CDA, IHE_XDM.ZIP.
 - In normal form (`protocol.imap.searchform`), pieces parted by `LINE`. Never raises, bounded by `filetext.Budget`.
 - What comes out is content of a message: it is never logged.
-- It does not go by `mailfiles`, on purpose: every part counts here, fields of embedded messages among them and in their place;
-  each arriving message comes by, so that a part is cut before it is decoded and no file is looked at twice; what a budget leaves
-  out is only not found, whereas `mailfiles` must miss no document.
 Called by `services/imap/searchtext.py` and `services/indexing.py`.
 """
 

@@ -20,7 +20,7 @@ from lxml import etree
 from mssante.documents.cda import CdaHeader, clinical_document, read_header
 from mssante.documents.faults import DocumentFault
 from mssante.documents.findings import Finding, Severity
-from mssante.documents.mailfiles import CDA_TYPES, ZIP, FileRemark, Kind, MailFile, Reading, files_of, kind_of, names_cda
+from mssante.documents.mailfiles import CDA_TYPES, ZIP, FileRemark, Kind, MailFile, Reading, files_of, names_cda
 from mssante.documents.metadata import cda_document, document_findings
 from mssante.documents.preflight_words import remedy_for
 from mssante.documents.remarks import MAX_REMARKS, Remark, Source, one_line, plain_rule
@@ -113,10 +113,11 @@ class _Tally:
 def examine_file(name: str, raw: bytes, rules: Rules) -> Preflight:
     """Judge one file by what it is: an archive, a CDA, else a mail. Never raises for what is in it; DocumentFault when the rules
     cannot be used."""
+    begin = raw[:400].removeprefix(b"\xef\xbb\xbf").lstrip()
     tally = _Tally(rules, [], [])
     if raw.startswith(ZIP):
         _archive(tally, name, raw, named=True)
-    elif raw[:400].lstrip().startswith(b"<") or kind_of(raw) is Kind.XML:
+    elif begin.startswith(b"<"):
         _cda(tally, name, raw)
     else:
         return examine_message(raw, rules)

@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from mssante.documents.mailfiles import Kind, MailFile, Reading, files_of
 from mssante.lang import say
 from mssante.model.address import MailAddress
 from mssante.protocol.mime.compose import Letter, letter
-from mssante.protocol.mime.headers import decode_words, find_header_end, message_id, parse_headers, reference_ids
+from mssante.protocol.mime.headers import Headers, decode_words, message_id, parse_headers, reference_ids
+from mssante.protocol.mime.htmltext import html_text
+from mssante.protocol.mime.parameters import parameter
 from mssante.protocol.mime.scan import Part, scan
+from mssante.protocol.mime.sections import decode_part, decode_text
 from mssante.protocol.reports.dsn import parse_dsn
 from mssante.services.citizen import identifiers
 from mssante.services.citizen_words import Cause, cause_text
 
 MAX_READ = 1 << 20
 MAX_TEXT = 20_000  # characters that expressions see
-MAX_PART = 64 * 1024  # octets of a part that are read
-_READING = Reading(frozenset(Kind), most=1_000, largest=MAX_PART)
-_RETURNED = ("message/rfc822", "message/global", "text/rfc822-headers")
 NOTE_FIELD = "X-MSS-Echange"
 
 
@@ -96,15 +95,14 @@ def read_return(raw: bytes, patterns: Sequence[Pattern] = PATTERNS) -> Return | 
     subject = folded(decode_words(root.headers.get(b"subject") or b"", 300))
     if report is None and (not _SUBJECTS.search(subject) or _is_read_receipt(root)):
         return None
-    parts = files_of(root, raw, _READING).files
-    texts = [subject, *_texts(parts)]
+    texts = [subject, *_texts(raw, root)]
     if report is not None:
         texts += [f"{one.status} {folded(one.diagnostic)}" for one in report.recipients]
     text = " ".join(" ".join(texts).split())[:MAX_TEXT]
     cause = classify(text, patterns)
     if cause is Cause.OTHER and report is not None:
         cause = next((_STATUS[one.status.strip()] for one in report.recipients if one.status.strip() in _STATUS), Cause.OTHER)
-    return Return(cause, tuple(dict.fromkeys(_references(parts, root, report.original_message_id if report else ""))))
+    return Return(cause, tuple(dict.fromkeys(_references(raw, root, report.original_message_id if report else ""))))
 
 
 def classify(text: str, patterns: Sequence[Pattern] = PATTERNS) -> Cause:
@@ -122,21 +120,36 @@ def _is_read_receipt(root: Part) -> bool:
     return b"disposition-notification" in (root.headers.get(b"content-type") or b"").lower()
 
 
-def _texts(parts: Iterable[MailFile]) -> Iterator[str]:
+def _leaves(root: Part) -> Iterator[Part]:
+    pending = [root]
+    while pending:
+        part = pending.pop()
+        pending.extend(reversed(part.children))
+        if not part.children:
+            yield part
+
+
+def _texts(raw: bytes, root: Part) -> Iterator[str]:
     """Give the readable texts of the return itself, not of what it returns."""
-    for part in parts:
-        if part.media_type in ("text/plain", "text/html"):
-            yield folded(part.text(MAX_PART))[:MAX_TEXT]
+    for part in _leaves(root):
+        if part.media.type != b"text" or part.media.subtype not in (b"plain", b"html"):
+            continue
+        data = decode_part(raw[part.body_start:part.body_end], part.headers.get(b"content-transfer-encoding") or b"",
+                           limit=64 * 1024) or b""
+        text = decode_text(data, parameter(part.media.parameters, b"charset"))
+        yield folded(html_text(text) if part.media.subtype == b"html" else text)[:MAX_TEXT]
 
 
-def _references(parts: Iterable[MailFile], root: Part, of_report: str) -> Iterator[str]:
+def _references(raw: bytes, root: Part, of_report: str) -> Iterator[str]:
     """Give the Message-IDs that a return may be about, surest first."""
     yield from identifiers(of_report)
     yield from identifiers(message_id(root.headers.get(b"original-message-id")))
-    for part in parts:
-        if part.kind is Kind.MESSAGE or part.media_type in _RETURNED:
-            returned = part.octets()
-            yield from identifiers(message_id(parse_headers(returned[:find_header_end(returned)]).get(b"message-id")))
+    for part in _leaves(root):
+        returned: Headers | None = part.message.headers if part.message is not None else None
+        if returned is None and (part.media.type, part.media.subtype) == (b"text", b"rfc822-headers"):
+            returned = parse_headers(raw[part.body_start:part.body_end])
+        if returned is not None:
+            yield from identifiers(message_id(returned.get(b"message-id")))
     ids = reference_ids(root.headers.get(b"references"), root.headers.get(b"in-reply-to"))
     yield from reversed(identifiers(f"{ids} {message_id(root.headers.get(b'in-reply-to'))}"))
 

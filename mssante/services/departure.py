@@ -12,7 +12,6 @@ Called by `submission` and by `handover`; checks are added by their topics (`Acc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,11 +23,6 @@ from mssante.model.mailbox import Mailbox
 from mssante.model.message import MessageFacts
 from mssante.model.reply import Refuse
 from mssante.storage.acceptance import Acceptance
-
-_NAME = re.compile(rb'name[*0-9]*" ')
-# Names of files that are no document nor archive; whoever names one so hides it from people too.
-_INERT = re.compile(rb'name[*0-9]*" "[^"]*\.(?:pdf|jpe?g|png|gif|tiff?|bmp|docx?|xlsx?|pptx?|od[tsp]|rtf|csv|ics|vcf|p7s|asc'
-                    rb'|mp[34]|m4a|wav)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +53,9 @@ class Leaving:
 
     @property
     def may_hold_documents(self) -> bool:
-        """True when the message has an archive, an XML file, a file whose name and type tell nothing (a document is known by its
-        octets, spec F8.1), or a signature that may hold one (RFC 8551 §3.2). Cheap."""
+        """True when the message has an archive, an XML file, or a signature that may hold one (RFC 8551 §3.2). Cheap."""
         structure = self.facts.bodystructure.lower()
-        if self.has_archive or any(mark in structure for mark in (b'xml"', b'octet-stream"', b"pkcs7-mime", b".p7m")):
-            return True
-        return len(_NAME.findall(structure)) > len(_INERT.findall(structure))
+        return self.has_archive or any(mark in structure for mark in (b'xml"', b"pkcs7-mime", b".p7m"))
 
 
 @dataclass(frozen=True, slots=True)

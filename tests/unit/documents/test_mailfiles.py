@@ -17,7 +17,7 @@ from support.structured_mail import archive, broken_hash, mail, plain_zip, struc
 from mssante.documents.mailfiles import FileRemark, Kind, Reading, mail_files
 from mssante.documents.mailtwins import twins_of
 from mssante.documents.masking import departing
-from mssante.documents.preflight import Outcome, Rules, examine_file, examine_message
+from mssante.documents.preflight import Outcome, Rules, examine_message
 from mssante.documents.signedcontent import signed_content
 from mssante.errors import InputFault
 
@@ -179,45 +179,6 @@ def test_a_document_in_another_encoding_does_not_slip_by(encoding: str, head: st
     judged = examine_message(wide, Rules())
     assert judged.outcome is Outcome.BLOCK and len(judged.errors) == 1
     assert twins_of(wide).unreadable == 1
-
-
-BODY = cda().decode()[cda().decode().index("<ClinicalDocument"):]
-PREFIXED = BODY.replace("<ClinicalDocument", "<c:ClinicalDocument xmlns:c='urn:hl7-org:v3'", 1).replace("</ClinicalDocument", "</c:ClinicalDocument")
-
-
-@pytest.mark.parametrize("text", [
-    "<!-- x -->" + BODY, "<?a b?>" + BODY, f"<?xml version='1.0'?><!-- {'x' * 5000} -->" + BODY, "\n" * 5000 + BODY, PREFIXED])
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf", b" \xef\xbb\xbf\r\n"])
-def test_what_stands_before_the_root_hides_nothing(text: str, mark: bytes) -> None:
-    raw = loose(("a.xml", mark + text.encode()))
-    found = departing(raw)
-    assert (found.documents, found.hidden) in ((1, 0), (0, 1)), "read, or told as unread"
-    assert mark.startswith(b" ") or found.matricules == frozenset({INS})
-    judged = examine_message(raw, Rules())
-    assert judged.documents == 1 or judged.outcome is Outcome.BLOCK
-    assert len(twins_of(raw).twins) + twins_of(raw).unreadable == 1
-
-
-@pytest.mark.parametrize("head", ["", "\n ", "<!-- x -->", "<!DOCTYPE ClinicalDocument>", "<?xml version='1.0' encoding='UTF-32'?>"])
-@pytest.mark.parametrize("encoding", [*WIDE, "utf-32", "utf-32-le", "utf-32-be"])
-def test_nor_in_a_wide_encoding(head: str, encoding: str) -> None:
-    raw = loose(("a.xml", (head + BODY).encode(encoding)))
-    assert (departing(raw).hidden, twins_of(raw).unreadable) == (1, 1)
-    assert examine_message(raw, Rules()).outcome is Outcome.BLOCK
-    assert examine_file("a.xml", (head + BODY).encode(encoding), Rules()).outcome is Outcome.BLOCK
-
-
-def test_a_document_type_or_an_unknown_encoding_hides_nothing() -> None:
-    assert departing(loose(("a.xml", b"<!DOCTYPE x>" + BODY.encode()))).hidden == 1
-    raw = b"Content-Type: text/xml; name=a.xml\r\nContent-Transfer-Encoding: x-rien\r\n\r\n" + BODY.encode()
-    assert departing(raw).hidden == 1
-
-
-@pytest.mark.parametrize("page", ["<!DOCTYPE html><p>ClinicalDocument</p>", "<!doctype HTML PUBLIC 'x'><p>ClinicalDocument</p>",
-                                  "<html><!-- ClinicalDocument --></html>", "\n<p>ClinicalDocument</p>"])
-def test_a_page_that_speaks_of_documents_is_none(page: str) -> None:
-    raw = loose(("a.html", page.encode()))
-    assert departing(raw).hidden == 0 and examine_message(raw, Rules()).outcome is Outcome.OK
 
 
 @pytest.mark.parametrize("encoding", [*WIDE, "utf-8"])

@@ -5,19 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import pytest
 from support.smtp_stage import ALICE, BOB, PASSWORD, SmtpStage, Wire, build, message
 
 from mssante.errors import OperatorFault
 from mssante.model import replies
-from mssante.model.address import parse_envelope_address
 from mssante.model.journal import JournalEvent, JournalKind
-from mssante.model.mailbox import Mailbox
-from mssante.protocol.mime import imapview
 from mssante.services.departure import FREE, Leaving, Ruling
 
 REMOTE = "docteur@a.mssante.fr"
@@ -101,22 +96,3 @@ async def test_an_archive_is_told_by_name_type_or_subject(stage: SmtpStage) -> N
         check = Check()
         await send(stage, check, content=content)
         assert check.seen[0].has_archive is expected
-
-
-def named(kind: str, name: str) -> bytes:
-    disposition = f'Content-Disposition: attachment; filename="{name}"\r\n' if name else ""
-    return (f"Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nBonjour\r\n"
-            f"--b\r\nContent-Type: {kind}\r\n{disposition}\r\nx\r\n--b--\r\n").encode()
-
-
-@pytest.mark.parametrize(("kind", "name", "may"), [
-    ("text/xml", "", True), ("application/xml", "a.xml", True), ("application/octet-stream", "", True), ("text/plain", "cr.txt", True),
-    ("application/octet-stream", "cr.pdf", True), ("application/x-cda", "cr.cda", True), ("text/plain", "r\u00e9sum\u00e9", True),
-    ("application/zip", "a.zip", True), ("application/pkcs7-mime", "", True), ("application/pdf; name=\"a.xml\"", "a.pdf", True),
-    ("application/pdf", "cr.pdf", False), ("image/jpeg; name=\"P.JPG\"", "P.JPG", False), ("text/plain; charset=utf-8", "", False),
-    ("text/html", "", False), ("application/pkcs7-signature", "smime.p7s", False)])
-def test_which_messages_are_read_for_documents(kind: str, name: str, may: bool) -> None:
-    """A document is known by its octets (spec F8.1): a name that tells nothing does not spare the look."""
-    facts = imapview.facts(named(kind, name))
-    leaving = Leaving(parse_envelope_address(ALICE), cast(Mailbox, None), "", (), b"", facts, 1, "T", datetime(2026, 11, 23, tzinfo=UTC), bytes)
-    assert leaving.may_hold_documents is may
