@@ -70,11 +70,12 @@ def _of_archive(place: str, raw: bytes) -> tuple[list[_Found], list[Finding]]:
 
 def _documents(path: Path) -> tuple[list[_Found], list[Finding]]:
     """Give the documents of a file: a CDA, an archive, or a mail that holds some. Raises InputFault, OSError."""
-    from mssante.documents.mailfiles import Kind, Reading, mail_files, names_cda
+    from mssante.documents.beginnings import ZIP, Kind, names_cda, trimmed
+    from mssante.documents.mailfiles import Reading, mail_files
 
     raw = _read(path)
-    start = raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:64]
-    if raw[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+    start = trimmed(raw)[:64]
+    if raw.startswith(ZIP):
         return _of_archive("", raw)
     if start.startswith(b"<"):
         return [_document(path.name, raw)], []

@@ -1,12 +1,16 @@
 """The files that a message carries: the one reader of archives and documents inside mail.
 
-- A file is known by how it begins, whatever its name and its media type (spec F8.1): archive, XML (of UTF-16 too, which our
-  readers refuse and others may not), other. An archive inside an archive is not opened.
+- A file is known by how it begins, whatever its name and its media type (`beginnings`); one named IHE_XDM.ZIP is an archive, if
+  only a broken one.
 - What is opaque-signed and not encrypted can be read through (`Reading.signed`); an attached message is read only when asked for
-  (`Reading.embedded`). What is encrypted is not opened: there is nothing to find in it.
-- Bounded: number of files, octets of one, depth of signatures. Never raises for what a sender wrote: what cannot be read is told
-  in `MailFiles.remarks`, and by `MailFile.content` giving None.
-Pure: octets in, values out. Called by `masking`, `patients`, `mailtwins`, `preflight` and `services.hl7mail`.
+  (`Reading.embedded`), that of older programs too: a file `.eml`, or one in base64. What is encrypted is not opened: there is
+  nothing to find in it.
+- What has no clear place in the message (a limit of the scan, a multipart without parts) or an encoding that nobody knows is
+  `Kind.CLOSED`: other programs may find something there.
+- Bounded: number of files, octets of one, depth of signatures and messages. Never raises for what a sender wrote: what cannot be
+  read is told in `MailFiles.remarks`, and by `MailFile.content` giving None.
+Pure: octets in, values out. Called by `masking`, `patients`, `mailtwins`, `preflight`, `services.hl7mail`, `services.departure`
+and `services.citizen_reading`.
 """
 
 from __future__ import annotations
@@ -14,37 +18,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mssante.documents.beginnings import BEGINNING, Kind, kind_of, told
 from mssante.documents.messagetext import file_name
 from mssante.documents.signedcontent import signed_content
 from mssante.errors import InputFault
+from mssante.protocol.mime.parameters import OCTETS
 from mssante.protocol.mime.scan import Part, scan
 from mssante.protocol.mime.sections import decode_part
 
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 CDA_TYPES = frozenset({"text/xml", "application/xml", "application/xslt+xml"})
 MAX_FILES = 20
 MAX_FILE_BYTES = 64 * 1024 * 1024
-MAX_SIGNED_DEPTH = 3  # signatures inside signatures
-_BEGINNING = 400  # octets that tell what a file is
-_XML = (b"<?xml", b"<ClinicalDocument", b"\xff\xfe<\0", b"\xfe\xff\0<", b"<\0?\0x\0", b"\0<\0?\0x", b"<\0C\0", b"\0<\0C")
-_ROOT = b"ClinicalDocument"
-_WIDE_ROOT = _ROOT.decode().encode("utf-16-be")[1:]  # begins and ends with a letter: found in both orders of octets
-_BOM = b"\xef\xbb\xbf"
+MAX_DEPTH = 3  # signatures and encoded messages inside one another
 _CMS = frozenset({(b"application", b"pkcs7-mime"), (b"application", b"x-pkcs7-mime")})
-
-
-class Kind(StrEnum):
-    """What a file begins as. MESSAGE: an attached message, given as a file where it is not read through."""
-
-    ARCHIVE = "archive"
-    XML = "xml"
-    MESSAGE = "message"
-    OTHER = "other"
+_ENDING, ARCHIVE_NAME = ".eml", "IHE_XDM.ZIP"  # spec F8.1
+_ENCODING, _UNKNOWN = b"content-transfer-encoding", b"?"
 
 
 class FileRemark(StrEnum):
     """Why something was left out. MANY: more files than the limit; SIGNED: signed data that cannot be read; DEEP: too many
-    signatures inside one another."""
+    signatures or messages inside one another."""
 
     MANY = "MAIL-FICHIERS"
     SIGNED = "MAIL-P7M"
@@ -107,6 +100,16 @@ class _Pending:
     octets: bytes
     depth: int
 
+    @property
+    def encoding(self) -> bytes:
+        given = {value.lower() for value in self.part.headers.all(_ENCODING)}
+        return _UNKNOWN if len(given) > 1 else given.pop() if given else b""  # of two, readers differ on which one counts
+
+    def decoded(self, limit: int) -> bytes | None:
+        """Give the octets of the part, None when nobody knows their encoding."""
+        start, end = self.part.body_start, self.part.body_end
+        return decode_part(self.octets[start:min(end, start + 3 * limit)], self.encoding, limit=limit)
+
 
 def mail_files(message: bytes, reading: Reading) -> MailFiles:
     """Give the files of a whole message. Never raises for what it holds."""
@@ -127,11 +130,10 @@ def files_of(root: Part, message: bytes, reading: Reading) -> MailFiles:
         if part.children:
             pending += [_Pending(child, one.octets, one.depth) for child in reversed(part.children)]
             continue
-        if reading.signed and _is_cms(part):
-            inside = _opened(one, reading, remarks)
-            if inside is not None:
-                pending.append(inside)
-                continue
+        inside = _inside(one, reading, remarks)
+        if inside is not None:
+            pending.append(inside)
+            continue
         file = _file(one, reading.largest)
         if file.kind not in reading.kinds:
             continue
@@ -142,9 +144,24 @@ def files_of(root: Part, message: bytes, reading: Reading) -> MailFiles:
     return MailFiles(tuple(found), tuple(remarks))
 
 
-def names_cda(raw: bytes) -> bool:
-    """Tell if octets name the root of a CDA, in UTF-8, ISO-8859 or UTF-16."""
-    return _ROOT in raw or _WIDE_ROOT in raw
+def _inside(one: _Pending, reading: Reading, remarks: dict[FileRemark, None]) -> _Pending | None:
+    """Give what stands inside a signature or an attached message that is a file, None when there is nothing to read."""
+    try:
+        if reading.signed and _is_cms(one.part):
+            inside = signed_content(one.decoded(reading.largest) or b"")
+        elif reading.embedded and _is_message(one.part):
+            inside = one.decoded(reading.largest)
+        else:
+            return None
+    except InputFault:
+        remarks[FileRemark.SIGNED] = None
+        return None
+    if inside is None:
+        return None
+    if one.depth >= MAX_DEPTH:
+        remarks[FileRemark.DEEP] = None
+        return None
+    return _Pending(scan(inside), inside, one.depth + 1)
 
 
 def _is_cms(part: Part) -> bool:
@@ -153,31 +170,33 @@ def _is_cms(part: Part) -> bool:
     return media in _CMS or (media[0] == b"application" and file_name(part).lower().endswith(".p7m"))
 
 
-def _opened(one: _Pending, reading: Reading, remarks: dict[FileRemark, None]) -> _Pending | None:
-    """Give what stands inside a signature, None when there is nothing to read."""
-    part = one.part
-    encoding = part.headers.get(b"content-transfer-encoding") or b""
-    raw = decode_part(one.octets[part.body_start:part.body_end], encoding, limit=reading.largest)
-    try:
-        inside = signed_content(raw or b"")
-    except InputFault:
-        remarks[FileRemark.SIGNED] = None
-        return None
-    if inside is None:
-        return None
-    if one.depth >= MAX_SIGNED_DEPTH:
-        remarks[FileRemark.DEEP] = None
-        return None
-    return _Pending(scan(inside), inside, one.depth + 1)
+def _is_message(part: Part) -> bool:
+    """Tell if a leaf is a message all the same: by its name, or a type that an encoding closed to the scan (RFC 2046 §5.2.1)."""
+    said = (part.headers.get(b"content-type") or b"").lstrip().lower()
+    return part.message is None and (said.startswith(b"message/rfc822") or file_name(part).lower().endswith(_ENDING))
 
 
 def _file(one: _Pending, largest: int) -> MailFile:
     part = one.part
     body = memoryview(one.octets)[part.body_start:part.body_end]
-    encoding = part.headers.get(b"content-transfer-encoding") or b""
-    begin = (decode_part(bytes(body[:_BEGINNING]), encoding, limit=_BEGINNING) or b"").removeprefix(_BOM).lstrip()
-    kind = (Kind.MESSAGE if part.message is not None else Kind.ARCHIVE if begin.startswith(ZIP)
-            else Kind.XML if begin.startswith(_XML) else Kind.OTHER)
+    begin = one.decoded(BEGINNING)
     name = file_name(part)
+    named = bool(name) or part.media.type == b"application"
     media = (part.media.type + b"/" + part.media.subtype).decode("ascii", "replace")
-    return MailFile(name, media, kind, begin, bool(name) or part.media.type == b"application", body, encoding, largest)
+    kind = (Kind.MESSAGE if part.message is not None else Kind.ARCHIVE if name.upper() == ARCHIVE_NAME
+            else _kind(one, begin, named=named, largest=largest))
+    return MailFile(name, media, kind, (begin or b"").removeprefix(b"\xef\xbb\xbf").lstrip(), named, body, one.encoding, largest)
+
+
+def _kind(one: _Pending, begin: bytes | None, *, named: bool, largest: int) -> Kind:
+    """Give the kind of a leaf. begin: its first octets, None when their encoding is unknown."""
+    part = one.part
+    html = part.media.type == b"text" and part.media.subtype == b"html"
+    if begin is None:  # some readers take it as it stands
+        raw = one.octets[part.body_start:part.body_end]
+        kind = kind_of(raw, html=html)
+        closed = named or one.encoding == _UNKNOWN  # a text of the letter under a wrong word is shown as it is
+        return Kind.CLOSED if kind is Kind.OTHER and closed and raw.strip() else kind
+    if part.media is OCTETS and part.ambiguous:
+        return Kind.CLOSED if begin.strip() else Kind.OTHER
+    return told(begin, html=html) or kind_of(one.decoded(largest) or b"", html=html)

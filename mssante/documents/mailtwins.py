@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mssante.documents.beginnings import ZIP, names_cda, trimmed
 from mssante.documents.cda import read_header
-from mssante.documents.mailfiles import CDA_TYPES, ZIP, Reading, mail_files, names_cda
+from mssante.documents.mailfiles import CDA_TYPES, Reading, mail_files
 from mssante.documents.pdf_twin import pdf_twin
 from mssante.documents.subject import companion_name
 from mssante.documents.twin_header import read_twin
@@ -129,4 +130,4 @@ def _files(message: bytes) -> Iterator[bytes]:
     """Give the decoded files of a message that begin as an archive or an XML document, at most `mailfiles.MAX_FILES`; an attached
     message has twins of its own where it was delivered."""
     for file in mail_files(message, Reading()).files:
-        yield file.octets().lstrip()
+        yield trimmed(file.octets())

@@ -3,27 +3,32 @@
 - The matrix is a table: what stands in none of its rows is an error (`MASQUAGE-COMBINAISON`), never a guess.
 - The guard reads what documents say of themselves: the confidentiality codes of XDM metadata and of the CDA. A document masked to
   professionals leaves toward citizens only; one invisible to the patient leaves toward professionals only.
+- A document is found wherever it stands: loose, in an archive, announced or not, in a plain ZIP and in an archive inside that.
 - Pure and bounded like the archive reader: seconds of work for the largest archive, called in an executor. What cannot be read
   says nothing, and is told: a masking may stand in it (`Departing.hidden`). What comes out holds the patient's identity: compare
   it, never log it.
+- Not looked into: what its author encrypted, files inside a PDF or an office document, what stands compressed in a container
+  other than ZIP.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mssante.documents.beginnings import Kind, kind_of, names_cda, trimmed
 from mssante.documents.cda import CdaHeader, read_header
 from mssante.documents.ins import INS_OIDS
-from mssante.documents.mailfiles import CDA_TYPES, Kind, MailFile, Reading, mail_files, names_cda
+from mssante.documents.mailfiles import ARCHIVE_NAME, DOCUMENTS, Reading, mail_files
 from mssante.documents.xdm import XdmDocument, unpack
 from mssante.errors import InputFault
 from mssante.lang import say
 
 MASKED, INVISIBLE, REPRESENTATIVES = "MASQUE_PS", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"
 CODES = frozenset({MASKED, INVISIBLE, REPRESENTATIVES})
-_READING = Reading(embedded=True, signed=True)
-_ARCHIVE, _NAMES = "IHE_XDM.ZIP", (b"IHE_XDM", b"METADATA.XML")
+READING = Reading(DOCUMENTS | {Kind.CONTAINER, Kind.CLOSED}, embedded=True, signed=True)
+MAX_DEPTH = 2  # archives inside archives
+_NAMES = (b"IHE_XDM", b"METADATA.XML")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,42 +117,93 @@ class Departing:
 
 def departing(message: bytes) -> Departing:
     """Read what the documents attached to a whole message say of their masking and their patients; never raises."""
-    masking: list[frozenset[str]] = []
-    matricules: set[str] = set()
-    found = mail_files(message, _READING)
-    documents, unreadable, hidden = 0, 0, len(found.remarks)
+    found = mail_files(message, READING)
+    tally = _Tally(hidden=len(found.remarks))
     for file in found.files:
         raw = file.content()
-        said, whole = _of_file(file, raw) if raw else ([], raw is not None)
-        if not whole:
-            unreadable += 1
-            hidden += raw is None or _looks_structured(file, raw)
-        for codes, patients in said:
-            documents += 1
-            matricules |= patients
-            if codes:
-                masking.append(codes)
-    return Departing(tuple(masking), frozenset(matricules), documents, unreadable, hidden)
+        if raw is None or file.kind is Kind.CLOSED:
+            tally.cannot_read(hidden=True)
+        elif raw:
+            tally.file(file.name, file.kind, raw)
+    return Departing(tuple(tally.masking), frozenset(tally.matricules), tally.documents, tally.unreadable, tally.hidden)
 
 
-def _of_file(file: MailFile, raw: bytes) -> tuple[list[tuple[frozenset[str], set[str]]], bool]:
-    """Give what the documents of a file say, and whether all of it could be read."""
-    try:
-        if file.kind is not Kind.ARCHIVE:
-            return [_of_header(read_header(raw))], True
-        archive = unpack(raw)
-    except InputFault:
-        return [], False
-    return [_of_entry(one) for one in archive.documents], not any(subset.problem for subset in archive.subsets)
+@dataclass(slots=True)
+class _Tally:
+    """What a reading gathers; see `Departing`."""
+
+    masking: list[frozenset[str]] = field(default_factory=list)
+    matricules: set[str] = field(default_factory=set)
+    documents: int = 0
+    unreadable: int = 0
+    hidden: int = 0
+
+    def cannot_read(self, *, hidden: bool) -> None:
+        """Count a file that cannot be read. hidden: a structured document may stand in it."""
+        self.unreadable += 1
+        self.hidden += hidden
+
+    def file(self, name: str, kind: Kind, raw: bytes, depth: int = 0) -> None:
+        """Read a file of the message, or of an archive at a depth."""
+        if kind is Kind.XML:
+            try:
+                self._add(_of_header(read_header(trimmed(raw))))
+            except InputFault:
+                self.cannot_read(hidden=names_cda(raw))
+        elif kind is Kind.ARCHIVE:
+            self._archive(name, raw, depth)
+        elif kind is Kind.CONTAINER and _names_documents(raw):
+            self.cannot_read(hidden=True)
+
+    def _archive(self, name: str, raw: bytes, depth: int) -> None:
+        """Read the documents that an archive announces, then what else stands in it. The names inside stand in clear, even when
+        it is encrypted or cut (APPNOTE §4.4.17): a plain ZIP that cannot be read hides none of ours."""
+        structured = name.upper() == ARCHIVE_NAME or _names_documents(raw)
+        if depth >= MAX_DEPTH:
+            self.cannot_read(hidden=structured)
+            return
+        try:
+            archive = unpack(raw)
+        except InputFault:
+            self.cannot_read(hidden=structured)
+            return
+        if any(subset.problem for subset in archive.subsets):
+            self.cannot_read(hidden=True)
+        announced: set[str | None] = {path for subset in archive.subsets for path in subset.metadata_paths}
+        for document in archive.documents:
+            announced.add(document.path)
+            self._entry(document)
+        for member in archive.files:
+            if member.path not in announced and member.content:
+                self.file(member.path.rpartition("/")[2], kind_of(member.content), member.content, depth + 1)
+
+    def _entry(self, document: XdmDocument) -> None:
+        """Read what metadata and CDA say together."""
+        codes = CODES.intersection(one.code for one in document.entry.confidentiality)
+        patients = {matricule for value in (document.entry.patient_id, document.entry.source_patient_id)
+                    if (matricule := _matricule(value))}
+        raw = document.content or b""
+        if kind_of(raw) is Kind.XML:
+            try:
+                more, inside = _of_header(read_header(trimmed(raw)))
+            except InputFault:  # its metadata say the masking (spec §8.4)
+                self.cannot_read(hidden=names_cda(raw) and not document.entry.confidentiality)
+            else:
+                codes, patients = codes | more, patients | inside
+        self._add((codes, patients))
+
+    def _add(self, said: tuple[frozenset[str], set[str]]) -> None:
+        codes, patients = said
+        self.documents += 1
+        self.matricules |= patients
+        if codes:
+            self.masking.append(codes)
 
 
-def _looks_structured(file: MailFile, raw: bytes) -> bool:
-    """Tell if a file that cannot be read is a structured document, by its name or the names inside: those of an archive stand
-    there in clear, even when it is encrypted or cut (APPNOTE §4.4.17). An office document or a plain ZIP is none."""
-    if file.kind is not Kind.ARCHIVE:
-        return names_cda(raw)
+def _names_documents(raw: bytes) -> bool:
+    """Tell if a container names structured documents."""
     upper = raw.upper()
-    return file.name.upper() == _ARCHIVE or any(name in upper for name in _NAMES)
+    return any(name in upper for name in _NAMES) or names_cda(raw)
 
 
 def departing_documents(raws: Sequence[bytes], masking: Sequence[str]) -> Departing:
@@ -161,20 +217,6 @@ def departing_documents(raws: Sequence[bytes], masking: Sequence[str]) -> Depart
 def _of_header(header: CdaHeader) -> tuple[frozenset[str], set[str]]:
     ins = header.patient.ins
     return CODES.intersection({header.confidentiality.code}), {ins.matricule.upper()} if ins is not None else set()
-
-
-def _of_entry(document: XdmDocument) -> tuple[frozenset[str], set[str]]:
-    """What metadata and CDA say together."""
-    codes = CODES.intersection(one.code for one in document.entry.confidentiality)
-    patients = {matricule for value in (document.entry.patient_id, document.entry.source_patient_id)
-                if (matricule := _matricule(value))}
-    if document.content is not None and document.entry.mime_type in CDA_TYPES:
-        try:
-            more, inside = _of_header(read_header(document.content))
-        except InputFault:
-            more, inside = frozenset(), set()
-        codes, patients = codes | more, patients | inside
-    return codes, patients
 
 
 def _matricule(value: str) -> str:

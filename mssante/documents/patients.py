@@ -1,6 +1,7 @@
-"""Whose documents a message carries: the patients named by the archives attached to it, from their metadata and their CDA.
+"""Whose documents a message carries: the patients named by the archives attached to it, from their metadata and their CDA, and by
+CDA attached alone.
 
-- Every ZIP of the message is looked at, whatever its name (spec F8.1); an archive inside an archive is not opened.
+- Every ZIP and every CDA of the message is looked at, whatever its name (spec F8.1); an archive inside an archive is not opened.
 - What cannot be read is told (`unreadable` holds the rule), never raised: another check judges the archive itself (spec §8.6).
 - What comes out identifies a patient: compare it, never log it.
 Pure and bounded (`ziparchive`, `read_header`); seconds of work for the largest archive: called in an executor by
@@ -12,19 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mssante.documents.beginnings import Kind, names_cda, trimmed
 from mssante.documents.cda import read_header
 from mssante.documents.ins import INS_OIDS, InsIdentity
-from mssante.documents.mailfiles import CDA_TYPES, Kind, Reading, mail_files
+from mssante.documents.mailfiles import CDA_TYPES, Reading, mail_files
 from mssante.documents.xdm import XdmArchive, XdmDocument, unpack
 from mssante.errors import InputFault
 
-_READING = Reading(frozenset({Kind.ARCHIVE}), embedded=True)
+_READING = Reading(embedded=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PatientsOf:
-    """What the archives say. identities: distinct INS, from the CDA where there is one, else from the metadata; anonymous:
-    documents that name no INS; unreadable: rules that reading broke."""
+    """What the documents say. identities: distinct INS, from the CDA where there is one, else from the metadata; anonymous:
+    documents that name no INS; unreadable: rules that reading broke; archives: how many were looked at."""
 
     identities: tuple[InsIdentity, ...] = ()
     anonymous: int = 0
@@ -38,23 +40,32 @@ class PatientsOf:
 
 
 def patients_of(message: bytes) -> PatientsOf:
-    """Give the patients of the documents attached to a whole message, at most 20 archives."""
+    """Give the patients of the documents attached to a whole message, at most 20 files."""
     found: dict[str, InsIdentity] = {}
     anonymous, unreadable, archives = 0, [], 0
     for file in mail_files(message, _READING).files:
-        archives += 1
+        raw = file.octets()
+        if file.kind is Kind.XML and not names_cda(raw):
+            continue
+        archives += file.kind is Kind.ARCHIVE
         try:
-            archive = unpack(file.octets())
+            said, problems = _of_archive(raw) if file.kind is Kind.ARCHIVE else ([read_header(trimmed(raw)).patient.ins], [])
         except InputFault as fault:
             unreadable.append(fault.rule)
             continue
-        unreadable += [subset.problem for subset in archive.subsets if subset.problem]
-        for identity in _identities(archive):
+        unreadable += problems
+        for identity in said:
             if identity is None:
                 anonymous += 1
             elif identity.matricule.upper() not in found or identity.qualified:
                 found[identity.matricule.upper()] = identity
     return PatientsOf(tuple(found.values()), anonymous, tuple(unreadable), archives)
+
+
+def _of_archive(raw: bytes) -> tuple[list[InsIdentity | None], list[str]]:
+    """Give the patients of an archive and the rules that its metadata broke. Raises InputFault."""
+    archive = unpack(raw)
+    return list(_identities(archive)), [subset.problem for subset in archive.subsets if subset.problem]
 
 
 def cx_identity(value: str) -> InsIdentity | None:

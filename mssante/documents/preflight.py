@@ -17,10 +17,11 @@ from enum import StrEnum
 
 from lxml import etree
 
+from mssante.documents.beginnings import ZIP, Kind, names_cda, trimmed
 from mssante.documents.cda import CdaHeader, clinical_document, read_header
 from mssante.documents.faults import DocumentFault
 from mssante.documents.findings import Finding, Severity
-from mssante.documents.mailfiles import CDA_TYPES, ZIP, FileRemark, Kind, MailFile, Reading, files_of, names_cda
+from mssante.documents.mailfiles import ARCHIVE_NAME, CDA_TYPES, FileRemark, MailFile, Reading, files_of
 from mssante.documents.metadata import cda_document, document_findings
 from mssante.documents.preflight_words import remedy_for
 from mssante.documents.remarks import MAX_REMARKS, Remark, Source, one_line, plain_rule
@@ -37,7 +38,6 @@ from mssante.protocol.mime.scan import Part, scan
 MAX_FILES = 20  # archives and documents of one message
 MAX_ARCHIVE = 100 * 1024 * 1024
 _READING = Reading(frozenset({Kind.ARCHIVE, Kind.XML, Kind.OTHER}), signed=True, most=1000, largest=MAX_ARCHIVE)
-_NAME = "IHE_XDM.ZIP"
 _SEEN_TYPES = 20
 
 
@@ -113,7 +113,7 @@ class _Tally:
 def examine_file(name: str, raw: bytes, rules: Rules) -> Preflight:
     """Judge one file by what it is: an archive, a CDA, else a mail. Never raises for what is in it; DocumentFault when the rules
     cannot be used."""
-    begin = raw[:400].removeprefix(b"\xef\xbb\xbf").lstrip()
+    begin = trimmed(raw[:400])
     tally = _Tally(rules, [], [])
     if raw.startswith(ZIP):
         _archive(tally, name, raw, named=True)
@@ -130,7 +130,7 @@ def examine_message(raw: bytes, rules: Rules) -> Preflight:
     tally = _Tally(rules, [], [])
     found = files_of(root, raw, _READING)
     pdf = any(one.named and one.begin.startswith(b"%PDF-") for one in found.files)
-    judged = [one for one in found.files if one.kind is not Kind.OTHER or one.name.upper() == _NAME]
+    judged = [one for one in found.files if one.kind is not Kind.OTHER]
     for file in judged[:MAX_FILES]:
         _file(tally, file)
     unread = dict.fromkeys([*found.remarks, *([FileRemark.MANY] if len(judged) > MAX_FILES else ())])
@@ -157,11 +157,11 @@ def _answers(root: Part) -> bool:
 def _file(tally: _Tally, file: MailFile) -> None:
     """Look at an archive, or at an XML file that is a CDA; any other XML is nobody's business. Embedded messages are not looked
     into: they are somebody else's."""
-    named = file.name.upper() == _NAME
-    if file.kind is Kind.XML and not named:
+    named = file.name.upper() == ARCHIVE_NAME
+    if file.kind is Kind.XML:
         raw = file.octets()
         if names_cda(raw):
-            _cda(tally, file.name, raw.lstrip())
+            _cda(tally, file.name, trimmed(raw))
         return
     _archive(tally, file.name, file.octets(), named=named)
 
@@ -190,7 +190,7 @@ def _archive(tally: _Tally, name: str, raw: bytes, *, named: bool) -> None:
     if not archive.subsets and not named:
         return
     tally.archives += 1
-    if name and name.upper() != "IHE_XDM.ZIP":
+    if name and name.upper() != ARCHIVE_NAME:
         tally.add([_mail_remark("MAIL-NOM", say("l'archive ne s'appelle pas IHE_XDM.ZIP", "the archive is not named IHE_XDM.ZIP"),
                                 name)])  # spec F8.1
     tally.add(_finding(Source.XDM, one) for one in (*check(archive), *name_findings(archive)))

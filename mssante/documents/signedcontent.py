@@ -3,7 +3,8 @@
 - Only the way to the content is walked (RFC 5652 §3, §5.1, §5.2); no signature is verified here: `smime` does that.
 - Both BER forms that programs write are read: definite lengths, and indefinite ones with a content in several pieces (RFC 5652
   §5.2); depth and number of values are bounded, and the content is never longer than the structure given.
-- Encrypted data holds nothing that can be read: None, as for what is no CMS at all.
+- Encrypted data holds nothing that can be read: None. Any other type (compressed, authenticated) and what cannot be read as CMS
+  is a refusal: another program may find a content there.
 Pure. Called by `mailfiles`.
 """
 
@@ -14,7 +15,10 @@ from mssante.errors import InputFault
 MAX_VALUES = 20_000  # pieces of one content: a program that writes 4 KiB at a time stays far below for 64 MiB
 MAX_DEPTH = 6
 _SEQUENCE, _SET, _OID, _OCTETS, _EXPLICIT, _PIECES = 0x30, 0x31, 0x06, 0x04, 0xA0, 0x24
-_SIGNED = bytes.fromhex("2a864886f70d010702")  # id-signedData, RFC 5652 §5.1
+_PKCS7 = bytes.fromhex("2a864886f70d0107")
+_SIGNED = _PKCS7 + b"\2"  # id-signedData, RFC 5652 §5.1
+_ENCRYPTED = (_PKCS7 + b"\3", _PKCS7 + b"\4", _PKCS7 + b"\6",  # enveloped (§6), signed and enveloped (PKCS #7), encrypted (§8)
+              bytes.fromhex("2a864886f70d0109100117"))  # authEnveloped, RFC 5083
 _END = b"\x00\x00"
 
 
@@ -39,8 +43,8 @@ class _Reader:
             return None
         length = first
         if first > 0x80:
-            width = first & 0x7F
-            if width > 5 or self.place + width > len(self.data):
+            width = first & 0x7F  # as many octets as one likes, most of them zero (X.690 §8.1.3.5 note 2)
+            if self.place + width > len(self.data):
                 raise _broken("length")
             length = int.from_bytes(self.data[self.place:self.place + width])
             self.place += width
@@ -73,17 +77,19 @@ class _Reader:
 
 
 def signed_content(raw: bytes) -> bytes | None:
-    """Give the content of signed data, None when it is of another type or has none (a detached signature).
+    """Give the content of signed data, None when it has none (a detached signature), is encrypted, or there is nothing at all.
 
-    Raises InputFault `MAIL-P7M` for signed data that cannot be read.
+    Raises InputFault `MAIL-P7M` for anything else.
     """
+    if not raw.strip():
+        return None
     reader = _Reader(raw)
-    try:
-        reader.enter(_SEQUENCE)
-        if reader.primitive(_OID) != _SIGNED:
-            return None
-    except InputFault:
-        return None  # no CMS: nobody's business
+    reader.enter(_SEQUENCE)
+    kind = reader.primitive(_OID)
+    if kind in _ENCRYPTED:
+        return None
+    if kind != _SIGNED:
+        raise _broken("type")
     reader.enter(_EXPLICIT)
     reader.enter(_SEQUENCE)
     reader.primitive(0x02)

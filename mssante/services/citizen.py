@@ -101,7 +101,7 @@ class Outgoing:
 
 
 def content_decision(rules: CitizenRules, outgoing: Outgoing, patients: PatientsOf | None) -> Opinion:
-    """Decide on a whole message toward citizens. patients: of the archives attached, None when there is none."""
+    """Decide on a whole message toward citizens. patients: of the documents attached, None when there is none."""
     if outgoing.size > rules.max_bytes:
         return Opinion(Refuse(replies.too_big(rules.max_bytes)))
     if is_sealed(outgoing.headers):

@@ -136,7 +136,7 @@ class CitizenDesk:
         reply_to, readable = reply_to_of(headers)
         outgoing = Outgoing(citizens, headers, leaving.size, reply_to, readable and await self._may_answer_to(reply_to))
         opinion = content_decision(self.settings.rules, outgoing, None)
-        if not isinstance(opinion.decision, Refuse) and leaving.has_archive:
+        if not isinstance(opinion.decision, Refuse) and leaving.may_hold_documents:
             opinion = content_decision(self.settings.rules, outgoing, await self._patients(leaving))
         if isinstance(opinion.decision, Refuse):
             CITIZEN_MESSAGES.labels("refused").inc()

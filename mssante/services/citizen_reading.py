@@ -5,6 +5,8 @@
 - Documents: PDF, JPEG, PNG, plain text, and each CDA, in an IHE_XDM archive or by itself: the PDF that it carries, else the CDA,
   of which the page makes a readable twin; told by their octets, not by the name that somebody gave. A PDF that stands beside the
   archive is the same letter twice: the archive's forms come last.
+- A letter with a document that its author made invisible to the patient (`INVISIBLE_PATIENT`, spec §8.4) shows none of its files:
+  a PDF beside the archive is its copy. Nothing tells that there is one. Its sender should not have let it go; another may.
 - At most 30 files, archives through `documents.xdm` (bounded); what cannot be read is named as such, nothing raises.
 Pure; blocking for large messages: called in an executor by `citizen_space`.
 """
@@ -15,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from mssante.documents.beginnings import names_cda
 from mssante.documents.cda import read_header
-from mssante.documents.mailfiles import names_cda
+from mssante.documents.masking import INVISIBLE, departing
 from mssante.documents.readable import readable
 from mssante.documents.subject import strip_prefix
 from mssante.documents.xdm import unpack
@@ -101,17 +104,24 @@ class LetterShown:
 def read_letter(raw: bytes, shown: LetterShown) -> LetterShown:
     """Give a letter with its text and the list of its documents."""
     root = scan(raw)
-    files = tuple([FileListed(number, name, kind, len(content))
-                   for number, (name, kind, _, content) in enumerate(_files(raw, root))])
+    files = () if _reserved(raw) else tuple([FileListed(number, name, kind, len(content))
+                                             for number, (name, kind, _, content) in enumerate(_files(raw, root))])
     return replace(shown, text=_text(raw, root), files=files)
 
 
 def read_file(raw: bytes, number: int) -> FileShown | None:
-    """Give a document by its number; None when there is none, or none that a person can open."""
+    """Give a document by its number; None when there is none, or none that a person can open or the patient may see."""
+    if _reserved(raw):
+        return None
     for rank, (name, kind, media, content) in enumerate(_files(raw, scan(raw))):
         if rank == number:
             return FileShown(name, media, content) if kind else None
     return None
+
+
+def _reserved(raw: bytes) -> bool:
+    """Tell if a document of a letter is not for the patient."""
+    return any(INVISIBLE in codes for codes in departing(raw).masking)
 
 
 def _who(headers: Headers) -> str:

@@ -4,19 +4,23 @@
   messages of its own (a report to the author) that are committed with it. It never changes the author's octets.
 - Checks run in their order, one after the other; the first refusal ends it. A check that fails (a fault) refuses for now (451):
   nothing leaves unchecked, nothing is lost.
-- `Leaving.content` reads the whole message and blocks: a check that needs it runs it in the executor, and only after the cheap
-  facts (header, body structure) say that the message concerns it: a plain letter is never read twice.
+- `Leaving.content` reads the whole message and blocks: a check that needs it runs it in the executor, and only when
+  `Leaving.may_hold_documents`: the beginnings of its files were looked at once for all checks.
 
 Called by `submission` and by `handover`; checks are added by their topics (`AcceptContext.departure`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
+from mssante.documents.mailfiles import mail_files
+from mssante.documents.masking import READING
 from mssante.model.address import MailAddress
 from mssante.model.journal import JournalEvent
 from mssante.model.mailbox import Mailbox
@@ -24,13 +28,16 @@ from mssante.model.message import MessageFacts
 from mssante.model.reply import Refuse
 from mssante.storage.acceptance import Acceptance
 
+SMALL = 16 * 1024  # octets of a message that is looked at where it stands: less work than handing it to a thread
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
     """A message about to be accepted.
 
     sender: of the envelope; box: the mailbox it is sent from; recipients: all of them, in order; head: its header, as sent, at
-    most 1 MiB; size: octets of the whole; content: gives all the octets, blocking (run it in the executor).
+    most 1 MiB; size: octets of the whole; content: gives all the octets, blocking (run it in the executor); may_hold_documents:
+    by the beginnings of its files, told by `Departure.judge`.
     """
 
     sender: MailAddress
@@ -43,19 +50,12 @@ class Leaving:
     trace_id: str
     at: datetime
     content: Callable[[], bytes]
+    may_hold_documents: bool = True
 
     @property
-    def has_archive(self) -> bool:
-        """True when the body structure names a ZIP, or the subject is that of a structured message (spec F8.8). Cheap."""
-        structure = self.facts.bodystructure.lower()
-        named = any(mark in structure for mark in (b".zip", b'"zip"', b"zip-compressed"))
-        return named or "xdm/1.0/ddm" in self.facts.subject.lower()
-
-    @property
-    def may_hold_documents(self) -> bool:
-        """True when the message has an archive, an XML file, or a signature that may hold one (RFC 8551 §3.2). Cheap."""
-        structure = self.facts.bodystructure.lower()
-        return self.has_archive or any(mark in structure for mark in (b'xml"', b"pkcs7-mime", b".p7m"))
+    def announced(self) -> bool:
+        """True when the subject is that of a structured message (spec F8.8)."""
+        return "xdm/1.0/ddm" in self.facts.subject.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,13 @@ class Departure:
 
     checks: list[DepartureCheck] = field(default_factory=list)
 
-    async def judge(self, leaving: Leaving) -> Ruling:
+    async def judge(self, leaving: Leaving, executor: Executor) -> Ruling:
         """Give what all checks say together; with a refusal, only that. Raises MssFault."""
+        if leaving.size <= SMALL:
+            found = may_hold(leaving.content())
+        else:
+            found = await asyncio.get_running_loop().run_in_executor(executor, lambda: may_hold(leaving.content()))
+        leaving = replace(leaving, may_hold_documents=found)
         headers = b""
         events: tuple[JournalEvent, ...] = ()
         messages: tuple[Acceptance, ...] = ()
@@ -99,3 +104,10 @@ class Departure:
             events += ruling.events
             messages += ruling.messages
         return Ruling(None, headers, events, messages)
+
+
+def may_hold(message: bytes) -> bool:
+    """Tell by the beginnings of its files if a whole message may hold documents: an archive, an XML file, what nobody can tell.
+    Blocking, a few µs for each file."""
+    found = mail_files(message, READING)
+    return bool(found.files or found.remarks)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mssante.documents.mailfiles import Kind, Reading, files_of
+from mssante.documents.beginnings import Kind
+from mssante.documents.mailfiles import Reading, files_of
 from mssante.documents.messagetext import file_name
 from mssante.documents.subject import parse_subject
 from mssante.protocol.mime.addresses import parse_addresses

@@ -1,7 +1,7 @@
 """The check of departures for masking (spec §8.4) and oppositions (F9.11): all that users and programs send goes through it.
 
 - What is looked at: recipients (toward citizens, toward professionals), the documents attached (`documents.masking`), the
-  patients' oppositions (`services.opposition`). A plain letter to professionals is not read at all.
+  patients' oppositions (`services.opposition`). Of a plain letter only the beginning of each part is looked at.
 - A refusal names the rule and what to do; never the patient.
 - A reason passes over it: the header `X-MSSANTE-Derogation: <reason>` of the message, or the field `override` of a request. It is
   traced (`departure_override`: who, which rules, why). The author's octets are never altered: the header, when there is one,

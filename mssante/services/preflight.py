@@ -1,7 +1,7 @@
 """The pre-flight at departure: structured documents of a submitted message are checked before it is accepted (spec §8.6, §7.1).
 
-- Only a message that may hold documents is read (`Leaving.may_hold_documents`: an archive, an XML file, an opaque signature, the
-  subject of a structured message); a plain letter is never delayed.
+- Only a message that may hold documents is read (`Leaving.may_hold_documents`: an archive, an XML file, also in an opaque
+  signature), or one with the subject of a structured message; a plain letter is never delayed.
   The checks themselves run in a worker (`services.workshop`), within `seconds`.
 - Policy `warn`: the message leaves; errors make a report into the author's mailbox, committed with the message. Policy `block`:
   errors refuse the message (554, first rule and number); warnings are reported as under `warn`.
@@ -70,7 +70,7 @@ class PreflightCheck:
 
     async def look(self, leaving: Leaving) -> Ruling:
         """Rule on a message. Raises DocumentFault under `block` when the check cannot be done."""
-        if not leaving.may_hold_documents:
+        if not (leaving.may_hold_documents or leaving.announced):
             return FREE
         try:
             result = await self._judge(leaving)

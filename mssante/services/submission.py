@@ -303,8 +303,9 @@ class Submission:
         targets: list[LocalTarget | RemoteTarget] = [*transaction.local, *transaction.remote]
         recipients = tuple([one.recipient.address for one in targets])
         login = state.account.login if state.account else ""
-        return await departure.judge(Leaving(sender, box, login, recipients, content.head, content.facts, content.body.size,
-                                             transaction.trace_id, now, lambda: self._octets(content.body)))
+        return await departure.judge(
+            Leaving(sender, box, login, recipients, content.head, content.facts, content.body.size, transaction.trace_id, now,
+                    lambda: self._octets(content.body)), self._context.executor)
 
     def _octets(self, body: StagedBody) -> bytes:
         return body.inline if body.inline is not None else self._context.blobs.read(body.blob or "")

@@ -27,9 +27,16 @@ def long(tag: int, content: bytes) -> bytes:
     return bytes([tag, 0x84]) + len(content).to_bytes(4) + content
 
 
+def very_long(tag: int, content: bytes) -> bytes:
+    return bytes([tag, 0x80 | 40]) + len(content).to_bytes(40) + content
+
+
+FORMS = (der, endless, long, very_long)
+
+
 def structure(form: int, pieces: int, nest: bool) -> bytes:
     """Signed data without signers. form: of the lengths; pieces: octets of each piece of the content, 0 for one value."""
-    wrap = (der, endless, long)[form]
+    wrap = FORMS[form]
     parts = [der(4, _TEXT[at:at + pieces]) for at in range(0, len(_TEXT), pieces)] if pieces else []
     octets = wrap(0x24, b"".join(parts)) if pieces else der(4, _TEXT)
     if pieces and nest:
@@ -39,9 +46,9 @@ def structure(form: int, pieces: int, nest: bool) -> bytes:
     return wrap(0x30, _SIGNED + wrap(0xA0, wrap(0x30, b"\x02\x01\x01" + digests + inside + der(0x31, b""))))
 
 
-STRUCTURES = [structure(form, pieces, nest) for form, pieces, nest in product(range(3), (0, 1, 7), (False, True))]
+STRUCTURES = [structure(form, pieces, nest) for form, pieces, nest in product(range(len(FORMS)), (0, 1, 7), (False, True))]
 EDITS = st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 3), st.one_of(
-    st.binary(max_size=3), st.sampled_from([b"\0\0", b"\x80", b"\x24\x80", b"\x04\x00", b"\x30\x00", b"\xa0\x80"]))), max_size=3)
+    st.binary(max_size=3), st.sampled_from([b"\0\0", b"\x80", b"\x86\0\0\0\0\0", b"\x24\x80", b"\x04\x00", b"\x30\x00", b"\xa0\x80"]))), max_size=3)
 
 
 def edited(raw: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import zipfile
 from collections.abc import Callable
 from functools import cache
 
@@ -12,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options, PKCS7SignatureBuilder
 from support.handing import INS, cda
 from support.smime import alice
-from support.structured_mail import archive, broken_hash, mail, plain_zip, structured
+from support.structured_mail import altered, archive, broken_hash, mail, plain_zip, structured
 
-from mssante.documents.mailfiles import FileRemark, Kind, Reading, mail_files
+from mssante.documents.beginnings import Kind
+from mssante.documents.mailfiles import FileRemark, Reading, mail_files
 from mssante.documents.mailtwins import twins_of
 from mssante.documents.masking import departing
 from mssante.documents.preflight import Outcome, Rules, examine_message
@@ -113,9 +116,27 @@ def test_cut_signed_data_is_a_typed_refusal(cut: int) -> None:
     assert caught.value.rule == "MAIL-P7M"
 
 
-@pytest.mark.parametrize("raw", [b"", b"0", b"hello", tlv(0x30, bytes.fromhex("06092a864886f70d010703"))])
-def test_what_is_no_signed_data(raw: bytes) -> None:
+@pytest.mark.parametrize("raw", [b"", b"\r\n", *(tlv(0x30, bytes.fromhex(oid)) for oid in (
+    "06092a864886f70d010703", "06092a864886f70d010704", "06092a864886f70d010706", "060b2a864886f70d0109100117"))])
+def test_what_is_encrypted_or_empty_holds_nothing(raw: bytes) -> None:
     assert signed_content(raw) is None
+
+
+@pytest.mark.parametrize("raw", [b"0", b"hello", tlv(0x30, bytes.fromhex("060b2a864886f70d0109100109")), tlv(0x30, DATA_OID + b"\xa0\0"),
+                                 b"\n" + by_hand(b"x")])
+def test_what_others_may_open_is_a_refusal(raw: bytes) -> None:
+    """Compressed data, plain data, what is no CMS under its name."""
+    with pytest.raises(InputFault) as caught:
+        signed_content(raw)
+    assert caught.value.rule == "MAIL-P7M"
+
+
+@pytest.mark.parametrize("octets", [1, 2, 4, 5, 6, 9, 40, 126])
+def test_lengths_of_any_width(octets: int) -> None:
+    def wide(tag: int, content: bytes) -> bytes:
+        return bytes([tag, 0x80 | octets]) + len(content).to_bytes(octets) + content if len(content) < 256 ** octets else tlv(tag, content)
+
+    assert signed_content(by_hand(b"Bonjour", wide)) == b"Bonjour"
 
 
 def test_a_nest_of_pieces_ends() -> None:
@@ -198,3 +219,106 @@ def test_preflight_lets_nothing_pass_unread() -> None:
     many = examine_message(loose(*[("a.zip", plain_zip())] * 21), Rules())
     assert [one.rule for one in many.errors] == ["MAIL-FICHIERS"]
     assert examine_message(loose(("a.xml", b"<?xml version='1.0'?><a/>")), Rules()).documents == 0
+
+
+INVISIBLE = cda().replace(b'<confidentialityCode code="N"', b'<confidentialityCode code="INVISIBLE_PATIENT"')
+BARE = INVISIBLE[INVISIBLE.index(b"<ClinicalDocument"):]
+
+
+def part(content: bytes, media: str, encoding: str = "base64", name: str = "") -> bytes:
+    body = base64.encodebytes(content).replace(b"\n", b"\r\n") if encoding == "base64" else content
+    named = f'; name="{name}"' if name else ""
+    return f"Content-Type: {media}{named}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode() + body
+
+
+def packed(*files: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in files:
+            target.writestr(name, content)
+    return out.getvalue()
+
+
+READ_FORMS = {
+    "comment": b"<!-- logiciel X -->\n" + BARE, "instruction": b"<?mso x?>" + BARE, "blanks": b"\r\n" * 900 + INVISIBLE,
+    "long comment": b"<!--" + b"x" * 5000 + b"-->" + BARE, "mark and blanks": b"\xef\xbb\xbf \n" + INVISIBLE,
+    "prefix": BARE.replace(b"<ClinicalDocument", b"<cda:ClinicalDocument xmlns:cda='urn:hl7-org:v3'").replace(
+        b"</ClinicalDocument", b"</cda:ClinicalDocument"),
+    "plain zip": packed(("cr.xml", INVISIBLE)), "zip in zip": packed(("x/tout.zip", packed(("cr.xml", INVISIBLE)))),
+    "archive in zip": packed(("IHE_XDM.ZIP", archive(INVISIBLE))), "beside": packed(("a/METADATA.XML", b"<a/>"), ("cr.txt", INVISIBLE)),
+}
+CLOSED_FORMS = {
+    "type": b"<!DOCTYPE ClinicalDocument>" + BARE, "page type": b"<!DOCTYPE html>" + BARE,
+    "utf-16 blanks": (" " * 700).encode("utf-16") + BARE.decode().encode("utf-16-le"),
+    **{name: BARE.decode().encode(name) for name in ("utf-16", "utf-32", "utf-32-be", "cp037")},
+    "soap": b"<soap:Envelope>" + BARE + b"</soap:Envelope>", "deep": packed(("a.zip", packed(("b.zip", packed(("IHE_XDM.ZIP", b"x")))))),
+    "tar": b"cr.xml".ljust(257, b"\0") + b"ustar".ljust(255, b"\0") + BARE, "winmail": b"\x78\x9f\x3e\x22" + archive(INVISIBLE),
+    "broken": b"<!-- x -->" + BARE[:-30],
+}
+if "cp037" in CLOSED_FORMS:
+    CLOSED_FORMS["cp037"] = ("<?xml version='1.0' encoding='IBM037'?>" + BARE.decode()).encode("cp037")
+MEDIA = [("application/octet-stream", ""), ("application/pdf", "cr.pdf"), ("text/plain", "cr.txt"), ("text/plain", ""), ("text/html", ""),
+         ("image/jpeg", "cr.jpg"), ("text/xml", ""), ("application/pkcs8", "a")]
+
+
+@pytest.mark.parametrize(("media", "name"), MEDIA)
+@pytest.mark.parametrize("form", READ_FORMS)
+def test_a_masking_is_read_in_every_form_and_under_every_name(form: str, media: str, name: str) -> None:
+    found = departing(part(READ_FORMS[form], media, name=name))
+    assert (found.masking, found.documents, found.hidden) == ((frozenset({"INVISIBLE_PATIENT"}),), 1, 0)
+    assert found.matricules == frozenset({INS})
+
+
+@pytest.mark.parametrize(("media", "name"), MEDIA)
+@pytest.mark.parametrize("form", CLOSED_FORMS)
+def test_what_cannot_be_read_is_told(form: str, media: str, name: str) -> None:
+    if (form, media) == ("soap", "text/html"):
+        return  # a page
+    found = departing(part(CLOSED_FORMS[form], media, name=name))
+    assert (found.masking, found.documents) == ((), 0) and found.hidden >= 1
+
+
+@pytest.mark.parametrize("raw", [
+    part(base64.b64encode(INVISIBLE), "application/xml", "x-base64", "a.xml"), part(b"begin 644 a.xml", "application/xml", "x-uuencode"),
+    part(INVISIBLE, "text/xml", "8-bit"), b"Content-Transfer-Encoding: base64\r\n" + part(INVISIBLE, "text/xml"),
+    b"Content-Transfer-Encoding: 7bit\r\n" + part(INVISIBLE, "text/plain"),
+    part(b"--y\r\n\r\nx", "multipart/mixed", "7bit"),
+    part(base64.b64encode(loose(("a.xml", INVISIBLE))), "application/x-pkcs7-mime", "7bit", "smime.p7m")])
+def test_what_nobody_can_place_is_told(raw: bytes) -> None:
+    found = departing(raw)
+    assert found.hidden == 1 or found.masking
+
+
+@pytest.mark.parametrize(("media", "name", "encoding"), [
+    ("message/rfc822", "", "7bit"), ("message/rfc822", "", "base64"), ("application/octet-stream", "lettre.eml", "base64"),
+    ("text/plain", "Lettre.EML", "7bit")])
+def test_a_masking_is_read_in_an_attached_message(media: str, name: str, encoding: str) -> None:
+    found = departing(part(loose(("a.xml", INVISIBLE)), media, encoding, name))
+    assert found.masking == (frozenset({"INVISIBLE_PATIENT"}),) and found.hidden == 0
+
+
+def test_messages_inside_one_another_end() -> None:
+    raw = loose(("a.xml", INVISIBLE))
+    for _ in range(4):
+        raw = part(raw, "message/rfc822")
+    assert departing(raw).hidden >= 1 and departing(raw).masking == ()
+
+
+def test_codes_of_a_document_count_though_its_metadata_say_another_type() -> None:
+    plain, told = archive(), archive(INVISIBLE)
+    for made in (told, altered(plain, b'code="N"', b'code="INVISIBLE_PATIENT"')):
+        assert frozenset({"INVISIBLE_PATIENT"}) in departing(loose(("x.zip", made))).masking
+    with zipfile.ZipFile(io.BytesIO(told)) as source:
+        other = packed(*[(name, source.read(name).replace(b'mimeType="text/xml"', b'mimeType="text/plain"').replace(
+            b"INVISIBLE_PATIENT", b"N") if "METADATA" in name else source.read(name)) for name in source.namelist()])
+    assert frozenset({"INVISIBLE_PATIENT"}) in departing(loose(("x.zip", other))).masking
+
+
+@pytest.mark.parametrize("raw", [
+    loose(("notes.txt", b"La racine est <ClinicalDocument>.")), part(b"<p>La racine est <ClinicalDocument>.", "text/html", "7bit"),
+    loose(("CDA.xsl", b"<xsl:stylesheet><xsl:template match='/ClinicalDocument'/></xsl:stylesheet>")), part(b"", "text/xml"),
+    loose(("photos.zip", packed(("a.xml", b"<a/>"), ("b.zip", packed(("c.zip", b"x")))))), loose(("a.tar", b"x".ljust(257, b"\0") + b"ustar")),
+    part(b"  \r\n", "multipart/mixed", "7bit"), part("Été".encode(), "text/plain", "8-bit"), loose(("a.docx", packed(("[Content_Types].xml", b"x"))))])
+def test_what_is_no_document_is_no_matter(raw: bytes) -> None:
+    found = departing(raw)
+    assert (found.masking, found.documents, found.hidden) == ((), 0, 0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from email.parser import BytesParser
+from email.policy import SMTP
+
+import pytest
 from support.citizens import archive, cda, write
 
 from mssante.documents.patients import cx_identity, patients_of
@@ -26,6 +30,22 @@ def test_one_patient_in_one_archive_of_two_documents() -> None:
 
 def test_two_patients_in_two_archives() -> None:
     assert patients_of(message(archive(cda(INS)), archive(cda(OTHER, number=2)))).matricules == {INS, OTHER}
+
+
+def with_file(name: str, content: bytes, *zips: bytes) -> bytes:
+    made = BytesParser(policy=SMTP).parsebytes(write("a@alpha.mssante.test", "b@beta.mssante.test", zipped=zips).raw)
+    made.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    return made.as_bytes()
+
+
+@pytest.mark.parametrize("name", ["cr.xml", "cr.pdf", "cr"])
+def test_a_document_by_itself_names_its_patient(name: str) -> None:
+    found = patients_of(with_file(name, cda(INS)))
+    assert (found.matricules, found.archives, found.anonymous, found.unreadable) == ({INS}, 0, 0, ())
+    assert patients_of(with_file(name, cda(OTHER), archive(cda(INS)))).matricules == {INS, OTHER}
+    assert patients_of(with_file(name, cda(""))).anonymous == 1
+    assert patients_of(with_file(name, b"<!DOCTYPE a>" + cda(INS).partition(b"?>")[2])).unreadable == ("XML-DTD",)
+    assert patients_of(with_file(name, b"<?xml version='1.0'?><a/>")).unreadable == ()
 
 
 def test_metadata_and_document_of_two_patients_both_count() -> None:

@@ -38,7 +38,8 @@ def test_a_good_message() -> None:
     mail(A, B, subject="Bonjour"), mail(A, B, ("photos.zip", plain_zip()), subject="Photos"), b"", b"\r\n", b"Subject: x\r\n\r\nx",
     mail(A, B, ("photos.zip", b"PK\x03\x04 casse"), subject="Photos"), mail(A, B, subject="Re: XDM/1.0/DDM+CR"),
     mail(A, B, extra="In-Reply-To: <x@y>\r\n"),
-    b"Subject: XDM/1.0/DDM+CR\r\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data\r\n\r\nx",
+    b"Subject: XDM/1.0/DDM+CR\r\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data\r\n\r\n"
+    b"\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03",
     b"Subject: XDM/1.0/DDM+CR\r\nContent-Type: multipart/report; boundary=x\r\n\r\n--x\r\n\r\nlu\r\n--x--\r\n"])
 def test_what_is_not_structured_is_nobodys_business(raw: bytes) -> None:
     found = look(raw)

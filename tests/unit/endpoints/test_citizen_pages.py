@@ -182,6 +182,32 @@ async def test_a_cda_by_itself_and_one_whose_twin_cannot_be_made(person: Person,
     assert (await person.call("GET", f"{document}.pdf"))[0] == 404
 
 
+def hidden(raw: bytes) -> bytes:
+    """Give a CDA that its author made invisible to the patient."""
+    changed = re.sub(rb'<confidentialityCode[^>]*code="N"', lambda found: found.group().replace(b'"N"', b'"INVISIBLE_PATIENT"'), raw)
+    assert changed != raw
+    return changed
+
+
+@pytest.mark.parametrize("form", ["archive", "alone", "text", "comment"])
+async def test_what_is_invisible_to_the_patient_is_not_there(person: Person, form: str) -> None:
+    """Neither the document nor the PDF beside it, which is its copy; the letter itself stays."""
+    content = hidden(cda(INS))
+    files = {"archive": ("IHE_XDM.ZIP", archive(content)), "alone": ("cr.xml", content), "text": ("cr.txt", content),
+             "comment": ("cr.bin", b"<!-- x -->" + content.partition(b"?>")[2])}
+    made = BytesParser(policy=SMTP).parsebytes(write(REMOTE, USER, name="Dr A", subject="x", text="Bonjour vous.\n").raw)
+    for name, octets in (("copie.pdf", PDF), files[form]):
+        made.add_attachment(octets, maintype="application", subtype="octet-stream", filename=name)
+    await receive(person.stage, made.as_bytes())
+    await person.come_in()
+    place = person.link(await person.get())
+    page = await person.get(place)
+    assert "Bonjour vous." in page and "document/" not in page and "copie" not in page and "ne s&#x27;ouvre pas" not in page
+    for number in range(3):
+        for ending in ("", ".pdf"):
+            assert (await person.call("GET", f"{place}/document/0/{number}{ending}"))[0] == 404
+
+
 async def test_a_pdf_is_a_download_and_a_web_page_is_nothing(person: Person) -> None:
     raw = (b"From: Dr A <docteur@a.mssante.fr>\r\nTo: u\r\nSubject: x\r\nMessage-ID: <m@x>\r\nMIME-Version: 1.0\r\n"
            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>Bonjour&nbsp;<b>vous</b></p>"

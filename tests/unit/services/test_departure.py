@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.handing import cda
 from support.smtp_stage import ALICE, BOB, PASSWORD, SmtpStage, Wire, build, message
+from support.structured_mail import archive, mail
 
 from mssante.errors import OperatorFault
 from mssante.model import replies
 from mssante.model.journal import JournalEvent, JournalKind
-from mssante.services.departure import FREE, Leaving, Ruling
+from mssante.services.departure import FREE, SMALL, Leaving, Ruling
 
 REMOTE = "docteur@a.mssante.fr"
 
@@ -59,7 +61,8 @@ async def test_a_check_sees_the_message_and_adds_lines_and_events(stage: SmtpSta
     assert reply.startswith("250 ")
     (leaving,) = first.seen
     assert (str(leaving.sender), leaving.login, [str(one) for one in leaving.recipients]) == (ALICE, ALICE, [BOB, REMOTE])
-    assert leaving.content() == text and leaving.size == len(text) and text.startswith(leaving.head) and not leaving.has_archive
+    assert leaving.content() == text and leaving.size == len(text) and text.startswith(leaving.head)
+    assert not leaving.may_hold_documents and not leaving.announced
     (received,) = await stage.inbox(BOB)
     assert b"X-First: 1\r\nX-Second: 2\r\n" in received.prefix and received.inline == text
     assert leaving.trace_id == received.trace_id
@@ -89,10 +92,19 @@ async def test_events_of_a_check_stand_with_the_message(stage: SmtpStage) -> Non
     assert kinds.count("control") == 1 and len(kinds) == 2
 
 
-async def test_an_archive_is_told_by_name_type_or_subject(stage: SmtpStage) -> None:
-    zipped = message(ALICE, extra='Content-Type: application/octet-stream; name="IHE_XDM.ZIP"\r\n')
-    subject = message(ALICE, extra="X-Other: 1\r\n").replace(b"Subject: ", b"Subject: XDM/1.0/DDM+", 1)
-    for content, expected in ((zipped, True), (subject, b"XDM/1.0/DDM" in subject), (message(ALICE), False)):
-        check = Check()
-        await send(stage, check, content=content)
-        assert check.seen[0].has_archive is expected
+@pytest.mark.parametrize("padding", [0, SMALL])
+@pytest.mark.parametrize(("files", "may_hold"), [
+    ((("IHE_XDM.ZIP", archive()),), True), ((("photo.jpg", archive()),), True), ((("IHE_XDM.ZIP", b"casse"),), True),
+    ((("cr.txt", cda()),), True), ((("cr.pdf", b"<!-- x -->" + cda()),), True), ((("cr.pdf", b"%PDF-1.4"), ("a.bin", b"\0\1")), False),
+    ((("winmail.dat", b"\x78\x9f\x3e\x22"),), True)])
+async def test_what_a_message_may_hold_is_told_by_how_its_files_begin(stage: SmtpStage, files: tuple[tuple[str, bytes], ...], may_hold: bool,
+                                                                      padding: int) -> None:
+    check = Check()
+    await send(stage, check, content=mail(ALICE, BOB, *files, subject="Bonjour", text="a\r\n" * (padding // 2)))
+    assert check.seen[0].may_hold_documents is may_hold and not check.seen[0].announced
+
+
+async def test_a_subject_announces(stage: SmtpStage) -> None:
+    check = Check()
+    await send(stage, check, content=mail(ALICE, BOB))
+    assert check.seen[0].announced and not check.seen[0].may_hold_documents
