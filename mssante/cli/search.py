@@ -38,13 +38,15 @@ LOOK_SECONDS = 1.0
 BUSY_SERVER = 0.3  # of a core
 BUSY_RESTS = 4.0  # times the work before
 LONGEST_REST = 2.0
+PATIENCE_SECONDS = 10.0  # before what came in a burst is read
 STAY_SECONDS = 600.0  # then it leaves all the same: the next one may have to sweep
 
 
 class Courtesy:
     """Leaves the cores to the server that started us while mail comes in: the index may be behind, the mail may not wait.
 
-    The lowest priority is not enough: on a free core beside the server's it still takes its cache and its disk.
+    The lowest priority is not enough: on a free core beside the server's it still takes its cache and its disk, and half of its
+    core where two processors are one (a quarter more time for each message, measured).
     """
 
     def __init__(self, pid: int) -> None:
@@ -63,10 +65,22 @@ class Courtesy:
 
     def rest(self, worked: float) -> float:
         """Give the seconds to rest after a batch that took `worked` seconds."""
+        return min(worked * BUSY_RESTS, LONGEST_REST) if self.busy() else 0.0
+
+    def busy(self) -> bool:
+        """Tell if the server was busy since it was last looked at."""
         (at, used), self._before = self._before, (time.monotonic(), self._used())
         now, since = self._before
-        busy = (since - used) / (now - at) if now > at and used >= 0 <= since else 0.0
-        return min(worked * BUSY_RESTS, LONGEST_REST) if busy > BUSY_SERVER else 0.0
+        return now > at and used >= 0 <= since and (since - used) / (now - at) > BUSY_SERVER
+
+    async def turn(self) -> None:
+        """Wait for a second in which the server is not busy, `PATIENCE_SECONDS` at most."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        self.busy()
+        while time.monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self.busy():
+                return
 
 
 def _indexer(config: Config, admin: Admin, rest: Callable[[float], float] | None = None) -> tuple[Indexer, TextIndex]:
@@ -154,13 +168,16 @@ def index_(
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
     async def work(admin: Admin) -> tuple[int, int]:
-        indexer, index = _indexer(loaded, admin, Courtesy(parent).rest if linger else None)
+        courtesy = Courtesy(parent)
+        indexer, index = _indexer(loaded, admin, courtesy.rest if linger else None)
         try:
+            if linger:
+                await courtesy.turn()
             if os.getppid() != parent:  # the next server starts its own
                 return 0, 0
             added = await indexer.catch_up()
             change = await indexer.sweep() if sweep else None
-            added += await _linger(indexer, linger, parent)
+            added += await _linger(indexer, linger, parent, courtesy)
             return added + (change.added if change else 0), change.removed if change else 0
         finally:
             index.close()
@@ -170,12 +187,12 @@ def index_(
          say(f"{added} messages ajoutés, {removed} retirés", f"{added} messages added, {removed} removed"))
 
 
-async def _linger(indexer: Indexer, seconds: int, parent: int) -> int:
+async def _linger(indexer: Indexer, seconds: int, parent: int, courtesy: Courtesy) -> int:
     """Put in what comes, until nothing came for so long or our server is gone, `STAY_SECONDS` at most."""
     added, until = 0, time.monotonic() + seconds
     leave = time.monotonic() + STAY_SECONDS
     while time.monotonic() < min(until, leave) and os.getppid() == parent:
-        await asyncio.sleep(LOOK_SECONDS)
+        await courtesy.turn()
         more = await indexer.catch_up()
         if more:
             added, until = added + more, time.monotonic() + seconds

@@ -38,7 +38,6 @@ class SqlDatabase:
         self._reads: SimpleQueue[Job | None] = SimpleQueue()
         self._refusal: OperatorFault | None = None
         self._closing = threading.Lock()
-        self._writing = False
         writing = Groups(engine, self._stop, self._stopped)
         self._turns = LoopTurns(Groups(engine, self._stop, self._stopped, wait=False), self._hand_over,
                                 LogKeeper(engine)) if engine.in_process else None
@@ -88,9 +87,8 @@ class SqlDatabase:
         return result
 
     def _put(self, job: Job, *, turn: bool) -> None:
-        """Give a unit to a turn of the loop when it may and nobody else writes, else to the writer's thread."""
-        free = turn and self._refusal is None and not self._writing and self._writes.empty()
-        if self._turns is None or not free or not self._turns.takes(job):
+        """Give a unit to a turn of the loop when it may, else to the writer's thread."""
+        if self._turns is None or not turn or self._refusal is not None or not self._turns.takes(job):
             self._submit(self._writes, job)
 
     def _submit(self, queue: SimpleQueue[Job | None], job: Job) -> None:
@@ -149,10 +147,8 @@ class SqlDatabase:
     def _write_loop(self, groups: Groups) -> None:
         try:
             while (job := self._writes.get()) is not None:
-                self._writing = True
                 jobs, last = self._gather(job)
                 groups.run(jobs)
-                self._writing = False
                 resolve_from_thread(jobs)
                 if last:
                     return

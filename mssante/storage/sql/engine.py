@@ -94,6 +94,7 @@ class SqliteEngine:
         cursor.execute(f"PRAGMA busy_timeout={self._busy_milliseconds}")
         self._use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA temp_store=MEMORY")  # else most groups leave pages of mail in a file of /var/tmp
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
         cursor.execute("PRAGMA cache_size=-16384")

@@ -60,6 +60,7 @@ def connect(path: Path) -> sqlite3.Connection:
                                  timeout=BUSY_SECONDS)
     try:
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA temp_store=MEMORY")  # no word of a mail in a temporary file
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA cache_size=-4096")
     except BaseException:

@@ -6,7 +6,8 @@ right there.
 
 - While the loop has other work, whose units may come too, they wait for a few turns more, `PATIENCE` at most: a group costs
   some 0.5 ms whatever it holds. A loop with nothing else to do commits at once.
-- It never waits for another writer: when the writer's thread or another process writes, the units go to the writer's thread.
+- It never stands still for another writer: when the log's or the writer's thread or another process writes, the units wait while
+  the loop goes on, for `BESIDE` at most; then they go to the writer's thread, which waits for the lock.
 - A disk that is slow does not stop the sessions twice: after a turn of more than `SLOW` seconds everything goes through the
   writer's thread for `REST` seconds, then one turn tries again.
 - The write-ahead log is put back into the database by a thread of its own, first beside the turns, then, for what came
@@ -31,6 +32,7 @@ IDLE_TURN = 0.0001  # a turn this short had nothing else to do
 SLOW = 0.05
 REST = 5.0
 LOG_UNITS = 1000  # units after which the log is shortened: a message is 5 to 40 pages of it
+AGAIN, BESIDE = 0.001, 0.02  # seconds until the next try beside another writer, and of all tries
 TRIES = 20  # to find the moment when nobody writes or reads old pages
 PAUSE = 0.002
 
@@ -47,6 +49,7 @@ class LoopTurns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rest_until = 0.0
         self._since = self._looked = 0.0  # when the first unit came, when a turn last looked
+        self._met = 0.0  # since when another writer is in the way
 
     def takes(self, job: Job) -> bool:
         """Take a unit of the loop that we serve; False: it is for the writer's thread. Call it on that loop's thread."""
@@ -70,21 +73,36 @@ class LoopTurns:
         if len(self._waiting) < ENOUGH and not idle and now - self._since < PATIENCE and self._loop is not None:
             self._loop.call_soon(self._turn)
             return
-        jobs, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        if self._waiting and self._loop is not None:
-            self._loop.call_soon(self._turn)
+        jobs = self._waiting[:MOST]
         if not jobs:
             return
         try:
             self._groups.run(jobs)
         except Locked:
-            self._hand_over(jobs)
+            self._step_aside(jobs, now)
             return
+        self._went(len(jobs))
         done = time.monotonic()
         if done - now > SLOW:
             self._rest_until = done + REST
         self._log.grew(len(jobs))
         resolve(jobs)
+
+    def _step_aside(self, jobs: list[Job], now: float) -> None:
+        """Another writer has the lock, mostly for a moment: try again soon, or leave the units to the writer's thread."""
+        self._met = self._met or now
+        if now - self._met < BESIDE and self._loop is not None:
+            self._loop.call_later(AGAIN, self._turn)
+            return
+        self._went(len(jobs))
+        self._hand_over(jobs)
+
+    def _went(self, count: int) -> None:
+        """Strike the first units off; what came beyond a group is for the next turn."""
+        self._met = 0.0
+        self._waiting = self._waiting[count:]
+        if self._waiting and self._loop is not None:
+            self._loop.call_soon(self._turn)
 
     def close(self) -> None:
         """Give what waits to the writer's thread; close the connection."""

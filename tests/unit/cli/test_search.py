@@ -159,6 +159,22 @@ def test_the_indexer_rests_while_its_server_is_busy(monkeypatch: pytest.MonkeyPa
     assert courtesy.rest(0.1) == 0.0
 
 
+@pytest.mark.parametrize(("busy_seconds", "waited"), [(0, 1), (3, 4), (1000, 10)])
+async def test_the_indexer_lets_a_burst_pass_but_not_for_ever(monkeypatch: pytest.MonkeyPatch, busy_seconds: int, waited: int) -> None:
+    from mssante.cli import search
+
+    now = [100.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(search.Courtesy, "_used", lambda self: min(now[0], 100.0 + busy_seconds))  # a whole core, then nothing
+    monkeypatch.setattr(search.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(search.asyncio, "sleep", sleep)
+    await search.Courtesy(1).turn()
+    assert now[0] == 100.0 + waited and search.PATIENCE_SECONDS == 10
+
+
 def test_processor_time_of_a_process_is_read() -> None:
     from mssante.cli.search import Courtesy
 

@@ -106,8 +106,8 @@ def test_settings_that_durability_needs(tmp_path: Path) -> None:
     engine = SqliteEngine(url_of(tmp_path), busy_seconds=5)
     with engine.connect() as connection:
         values = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
-                  for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")}
-    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+                  for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "temp_store")}
+    assert values == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000, "temp_store": 2}
     assert os.stat(tmp_path / "store.db").st_mode & 0o777 == 0o600
 
 
