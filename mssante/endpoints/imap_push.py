@@ -44,7 +44,11 @@ class PushSide(AppendSide):
     # ------------------------------------------------------------------------------------------ IDLE
 
     async def _idle(self, tag: bytes) -> None:
-        """IDLE: tell what is new, then wait for the doorbell or DONE."""
+        """IDLE: tell what is new, then wait for the doorbell or DONE.
+
+        What is new stands before the continuation, as Cyrus has it: behind it Thunderbird misses it at times. It takes as many
+        octets as are there compressed, and waits for a socket that has nothing more to say when a line is cut thereby.
+        """
         try:
             await self._session.revalidate()
         except SessionEnd as end:
@@ -56,14 +60,14 @@ class PushSide(AppendSide):
             return
         self._core.expect_line()
         self._idle_tag = tag
-        self._write(encode.continuation(b"idling"))
         if self._session.notices is not None:  # RFC 5465 §4: exactly what NOTIFY asked
             self._session.notices.look_at_selected()
-            return
-        if self._session.view is not None and self._session.cursor is not None:
-            self._session.view.listen(self._session.cursor, self._push)
-        self._write(idle_updates(self._session))
-        await self._told(self._with_new_messages())
+        else:
+            if self._session.view is not None and self._session.cursor is not None:
+                self._session.view.listen(self._session.cursor, self._push)
+            self._write(idle_updates(self._session))
+            await self._told(self._with_new_messages())
+        self._write(encode.continuation(b"idling"))
 
     async def _idle_done(self) -> Answer:
         await self._session.revalidate()
