@@ -27,6 +27,8 @@ from mssante.services.imap.sync import idle_updates
 if TYPE_CHECKING:
     from mssante.endpoints.imap import ImapEndpoint
 
+BREATH_SECONDS = 0.2
+
 
 class PushSide(AppendSide):
     """A connection while no command runs."""
@@ -46,8 +48,8 @@ class PushSide(AppendSide):
     async def _idle(self, tag: bytes) -> None:
         """IDLE: tell what is new, then wait for the doorbell or DONE.
 
-        What is new stands before the continuation, as Cyrus has it: behind it Thunderbird misses it at times. It takes as many
-        octets as are there compressed, and waits for a socket that has nothing more to say when a line is cut thereby.
+        A compressed stream tells what is new `BREATH_SECONDS` after the continuation: Thunderbird 153 takes as many octets as it
+        sees compressed, so that it may cut the line behind the continuation, and then waits for a socket that has no more to say.
         """
         try:
             await self._session.revalidate()
@@ -60,14 +62,17 @@ class PushSide(AppendSide):
             return
         self._core.expect_line()
         self._idle_tag = tag
+        self._write(encode.continuation(b"idling"))
         if self._session.notices is not None:  # RFC 5465 §4: exactly what NOTIFY asked
             self._session.notices.look_at_selected()
-        else:
-            if self._session.view is not None and self._session.cursor is not None:
-                self._session.view.listen(self._session.cursor, self._push)
-            self._write(idle_updates(self._session))
-            await self._told(self._with_new_messages())
-        self._write(encode.continuation(b"idling"))
+            return
+        if self._session.view is not None and self._session.cursor is not None:
+            self._session.view.listen(self._session.cursor, self._push)
+        if self._deflater is not None:
+            self._loop.call_later(BREATH_SECONDS, self._push)
+            return
+        self._write(idle_updates(self._session))
+        await self._told(self._with_new_messages())
 
     async def _idle_done(self) -> Answer:
         await self._session.revalidate()

@@ -169,8 +169,8 @@ async def test_rights_changed_by_another_process_act_after_a_while(stage: Stage)
     assert (await client.ask("b STORE 1 -FLAGS.SILENT (\\Seen)"))[-1].startswith("b NO [NOPERM]")
     await grant(stage, "INBOX", "", told=False)
     client.send(b"i IDLE\r\n")
-    assert await client.line() == "* OK [PERMANENTFLAGS ()] your rights have changed"
     assert await client.line() == "+ idling"
+    assert await client.line() == "* OK [PERMANENTFLAGS ()] your rights have changed"
     stage.services.clock.seconds *= 2  # type: ignore[attr-defined]
     await stage.deliver("INBOX", "hello")
     assert (await client.line()).startswith("* BYE")
