@@ -14,6 +14,7 @@ import re
 from enum import StrEnum
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_MARKED = (b"PK\x07\x08PK", b"PK00PK")  # one that was to be split and was not (APPNOTE §8.5.4, §8.5.5)
 BEGINNING = 400  # octets that mostly tell what a file is
 _OFFICE = (b"[Content_Types].xml", b"mimetype", b"_rels/", b"docProps/")  # how OOXML and OpenDocument begin
 _ZIP_NAME = 30  # octets before the name in a local header (APPNOTE §4.3.7)
@@ -23,6 +24,9 @@ _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xdd\x73\x66\x73")
 _EBCDIC = "<?xml".encode("cp037")
 _ROOT = b"ClinicalDocument"
 _EBCDIC_ROOT = _ROOT.decode().encode("cp037")
+_JUNK = bytes(range(33)) + b"\xef\xbb\xbf\xff\xfe\xc2\xc3\xaf"  # blanks, controls, marks of UTF-8 once and twice encoded
+_SPELT_BRACKET = re.compile(rb"#(?:0{0,40}60|[xX]0{0,40}3[cC]);")
+_UTF7 = re.compile(rb"<\?xml[^>]{0,200}encoding\s*=\s*[\"'][A-Za-z0-9-]{0,20}utf-?7[\"']", re.IGNORECASE)
 _ELEMENT = re.compile(rb"<(?:[^\s<>/:]{1,200}:)?ClinicalDocument(?:[\s/>]|\Z)")
 _DOCUMENT_ROOTS = frozenset({b"clinicaldocument", b"stylesheet", b"transform"})  # a CDA, alone or in a stylesheet that shows it
 _BLANKS = re.compile(rb"\s*")
@@ -43,15 +47,19 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-def kind_of(raw: bytes, *, html: bool = False) -> Kind:
-    """Give the kind of a whole file. html: it is sent as a page."""
-    return told(raw, html=html) or (Kind.XML if _narrow(raw) else Kind.OTHER)
+def kind_of(raw: bytes, *, html: bool = False, zipped: bool = False) -> Kind:
+    """Give the kind of a whole file. html: it is sent as a page; zipped: it is sent as a ZIP, so that programs open it as one
+    whatever stands before, and whatever its first member is."""
+    kind = told(raw, html=html, zipped=zipped) or (Kind.XML if _narrow(raw) else Kind.OTHER)
+    return Kind.ARCHIVE if zipped and kind is Kind.OTHER and ZIP[0] in raw else kind
 
 
-def told(begin: bytes, *, html: bool = False) -> Kind | None:
+def told(begin: bytes, *, html: bool = False, zipped: bool = False) -> Kind | None:
     """Give the kind that the first octets of a file tell, None when more of them are needed: all blank, or a root not reached."""
     if begin.startswith(ZIP):
-        return Kind.OTHER if begin.startswith(_OFFICE, _ZIP_NAME) else Kind.ARCHIVE
+        return Kind.OTHER if begin.startswith(_OFFICE, _ZIP_NAME) and not zipped else Kind.ARCHIVE
+    if begin.startswith(_MARKED):
+        return Kind.ARCHIVE
     if begin.startswith(_CONTAINERS) or begin.startswith(_TAR[1], _TAR[0]):
         return Kind.CONTAINER
     if begin.startswith(_EBCDIC):
@@ -76,11 +84,19 @@ def trimmed(raw: bytes) -> bytes:
 def names_cda(raw: bytes) -> bool:
     """Tell if octets hold the element of a CDA, in UTF-8, ISO-8859, UTF-16, UTF-32 or EBCDIC (a stylesheet for CDA only speaks of
     it)."""
-    if _ROOT in raw:
-        return _ELEMENT.search(raw) is not None
-    if b"\0" in raw and _ROOT in (text := raw.translate(None, b"\0")):
-        return _ELEMENT.search(text) is not None
+    if _ROOT in raw and _ELEMENT.search(raw):
+        return True
+    if b"\0" in raw and _ROOT in (text := raw.translate(None, b"\0")) and _ELEMENT.search(text):
+        return True
     return _EBCDIC_ROOT in raw
+
+
+def may_hide_cda(raw: bytes) -> bool:
+    """Tell if octets that cannot be read hold the element of a CDA, or may spell it: in UTF-7, or in an entity with a bracket
+    that is written as a number."""
+    if names_cda(raw) or _UTF7.search(raw[:BEGINNING]):
+        return True
+    return b"<!ENTITY" in raw and _SPELT_BRACKET.search(raw) is not None
 
 
 def _narrow(raw: bytes) -> bytes:
@@ -88,7 +104,7 @@ def _narrow(raw: bytes) -> bytes:
     text = raw.translate(None, b"\0")
     for mark in _MARKS:
         text = text.removeprefix(mark)
-    return text.lstrip()
+    return text.lstrip(_JUNK)
 
 
 def _root(text: bytes) -> bytes | None:

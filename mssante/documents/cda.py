@@ -167,7 +167,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class CdaHeader:
-    """The facts of one document. Time stamps as written (HL7 TS with offset); see `created_utc`."""
+    """The facts of one document. Time stamps as written (HL7 TS with offset); see `created_utc`.
+
+    restrictions: every confidentialityCode of the file, that of a section too, upper-case.
+    """
 
     template_ids: tuple[str, ...]
     id: InstanceId
@@ -177,6 +180,7 @@ class CdaHeader:
     title: str
     effective_time: str
     confidentiality: Code
+    restrictions: frozenset[str]
     language: str
     patient: Patient
     authors: tuple[Author, ...]
@@ -226,6 +230,7 @@ def read_header(raw: bytes) -> CdaHeader:
         title=_text(document.find(f"{_HL7}title")),
         effective_time=_value(document, "effectiveTime"),
         confidentiality=_code(document.find(f"{_HL7}confidentialityCode")) or Code("", ""),
+        restrictions=frozenset(_restrictions(root)),
         language=_attribute(document, "languageCode", "code"),
         patient=_patient(document),
         authors=tuple(_author(item) for item in _each(document, "author")),
@@ -238,6 +243,10 @@ def read_header(raw: bytes) -> CdaHeader:
         replaces=tuple(found for related in _each(document, "relatedDocument") if related.get("typeCode") == "RPLC"
                        for found in _ids(related, "parentDocument/id")),
         body=_body(root, document))
+
+
+def _restrictions(root: etree._Element) -> Iterator[str]:
+    return (item.get("code", "")[:MAX_TEXT].strip().upper() for item in root.iter(f"{_HL7}confidentialityCode"))
 
 
 def clinical_document(raw: bytes) -> tuple[etree._Element, etree._Element]:

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mssante.documents.beginnings import Kind, kind_of, names_cda, trimmed
+from mssante.documents.beginnings import Kind, kind_of, may_hide_cda, trimmed
 from mssante.documents.cda import CdaHeader, read_header
 from mssante.documents.ins import INS_OIDS
 from mssante.documents.mailfiles import ARCHIVE_NAME, DOCUMENTS, Reading, mail_files
 from mssante.documents.xdm import XdmDocument, unpack
+from mssante.documents.zippeek import holds_document, names_documents
 from mssante.errors import InputFault
 from mssante.lang import say
 
@@ -28,7 +29,9 @@ MASKED, INVISIBLE, REPRESENTATIVES = "MASQUE_PS", "INVISIBLE_PATIENT", "INVISIBL
 CODES = frozenset({MASKED, INVISIBLE, REPRESENTATIVES})
 READING = Reading(DOCUMENTS | {Kind.CONTAINER, Kind.CLOSED}, embedded=True, signed=True)
 MAX_DEPTH = 2  # archives inside archives
-_NAMES = (b"IHE_XDM", b"METADATA.XML")
+MAX_UNPACKED = 200 * 1024 * 1024  # octets of all archives: they may stand inside one another
+_MAIL = (".eml", ".p7m")
+_SIGNED = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: binary\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +120,8 @@ class Departing:
 
 def departing(message: bytes) -> Departing:
     """Read what the documents attached to a whole message say of their masking and their patients; never raises."""
-    found = mail_files(message, READING)
-    tally = _Tally(hidden=len(found.remarks))
-    for file in found.files:
-        raw = file.content()
-        if raw is None or file.kind is Kind.CLOSED:
-            tally.cannot_read(hidden=True)
-        elif raw:
-            tally.file(file.name, file.kind, raw)
+    tally = _Tally()
+    tally.message(message)
     return Departing(tuple(tally.masking), frozenset(tally.matricules), tally.documents, tally.unreadable, tally.hidden)
 
 
@@ -137,11 +134,23 @@ class _Tally:
     documents: int = 0
     unreadable: int = 0
     hidden: int = 0
+    room: int = field(default_factory=lambda: MAX_UNPACKED)
 
     def cannot_read(self, *, hidden: bool) -> None:
         """Count a file that cannot be read. hidden: a structured document may stand in it."""
         self.unreadable += 1
         self.hidden += hidden
+
+    def message(self, raw: bytes, depth: int = 0) -> None:
+        """Read the files of a message, or of one that stands in an archive at a depth."""
+        found = mail_files(raw, READING)
+        self.hidden += len(found.remarks)
+        for file in found.files:
+            content = file.content()
+            if content is None or file.kind is Kind.CLOSED:
+                self.cannot_read(hidden=True)
+            elif content:
+                self.file(file.name, file.kind, content, depth)
 
     def file(self, name: str, kind: Kind, raw: bytes, depth: int = 0) -> None:
         """Read a file of the message, or of an archive at a depth."""
@@ -149,37 +158,48 @@ class _Tally:
             try:
                 self._add(_of_header(read_header(trimmed(raw))))
             except InputFault:
-                self.cannot_read(hidden=names_cda(raw))
+                self.cannot_read(hidden=may_hide_cda(raw))
         elif kind is Kind.ARCHIVE:
             self._archive(name, raw, depth)
-        elif kind is Kind.CONTAINER and _names_documents(raw):
+        elif kind is Kind.CONTAINER and names_documents(raw):
             self.cannot_read(hidden=True)
 
     def _archive(self, name: str, raw: bytes, depth: int) -> None:
-        """Read the documents that an archive announces, then what else stands in it. The names inside stand in clear, even when
-        it is encrypted or cut (APPNOTE §4.4.17): a plain ZIP that cannot be read hides none of ours."""
-        structured = name.upper() == ARCHIVE_NAME or _names_documents(raw)
-        if depth >= MAX_DEPTH:
-            self.cannot_read(hidden=structured)
-            return
+        """Read the documents that an archive announces, then what else stands in it. One that cannot be read, or stands too deep,
+        is looked into as another program would."""
         try:
-            archive = unpack(raw)
+            archive = unpack(raw) if depth < MAX_DEPTH else None
         except InputFault:
-            self.cannot_read(hidden=structured)
+            archive = None
+        if archive is None:
+            self.cannot_read(hidden=name.upper() == ARCHIVE_NAME or holds_document(raw))
+            return
+        self.room -= sum(len(member.content) for member in archive.files)
+        if self.room < 0:
+            self.cannot_read(hidden=True)
             return
         if any(subset.problem for subset in archive.subsets):
             self.cannot_read(hidden=True)
         announced: set[str | None] = {path for subset in archive.subsets for path in subset.metadata_paths}
         for document in archive.documents:
             announced.add(document.path)
-            self._entry(document)
+            self._entry(document, depth)
         for member in archive.files:
-            if member.path not in announced and member.content:
-                self.file(member.path.rpartition("/")[2], kind_of(member.content), member.content, depth + 1)
+            if member.path not in announced:
+                self._member(member.path, member.content, depth + 1)
 
-    def _entry(self, document: XdmDocument) -> None:
+    def _member(self, path: str, raw: bytes, depth: int) -> None:
+        """Read a file of an archive, whatever it is."""
+        name = path.rpartition("/")[2]
+        kind = kind_of(raw, zipped=name.lower().endswith(".zip"))
+        if kind is Kind.OTHER and name.lower().endswith(_MAIL):
+            self.message(_SIGNED + raw if name.lower().endswith(_MAIL[1]) else raw, depth)
+        elif raw:
+            self.file(name, kind, raw, depth)
+
+    def _entry(self, document: XdmDocument, depth: int) -> None:
         """Read what metadata and CDA say together."""
-        codes = CODES.intersection(one.code for one in document.entry.confidentiality)
+        codes = CODES.intersection(one.code.strip().upper() for one in document.entry.confidentiality)
         patients = {matricule for value in (document.entry.patient_id, document.entry.source_patient_id)
                     if (matricule := _matricule(value))}
         raw = document.content or b""
@@ -187,9 +207,11 @@ class _Tally:
             try:
                 more, inside = _of_header(read_header(trimmed(raw)))
             except InputFault:  # its metadata say the masking (spec §8.4)
-                self.cannot_read(hidden=names_cda(raw) and not document.entry.confidentiality)
+                self.cannot_read(hidden=may_hide_cda(raw) and not document.entry.confidentiality)
             else:
                 codes, patients = codes | more, patients | inside
+        elif document.path:
+            self._member(document.path, raw, depth + 1)
         self._add((codes, patients))
 
     def _add(self, said: tuple[frozenset[str], set[str]]) -> None:
@@ -198,12 +220,6 @@ class _Tally:
         self.matricules |= patients
         if codes:
             self.masking.append(codes)
-
-
-def _names_documents(raw: bytes) -> bool:
-    """Tell if a container names structured documents."""
-    upper = raw.upper()
-    return any(name in upper for name in _NAMES) or names_cda(raw)
 
 
 def departing_documents(raws: Sequence[bytes], masking: Sequence[str]) -> Departing:
@@ -216,7 +232,7 @@ def departing_documents(raws: Sequence[bytes], masking: Sequence[str]) -> Depart
 
 def _of_header(header: CdaHeader) -> tuple[frozenset[str], set[str]]:
     ins = header.patient.ins
-    return CODES.intersection({header.confidentiality.code}), {ins.matricule.upper()} if ins is not None else set()
+    return CODES & header.restrictions, {ins.matricule.upper()} if ins is not None else set()
 
 
 def _matricule(value: str) -> str:

@@ -85,6 +85,37 @@ def test_a_bare_document_says_it_too() -> None:
     assert departing(mail(("application/zip", inside))).masking == (frozenset({"INVISIBLE_PATIENT"}),)
 
 
+_CODE = b'<confidentialityCode code="N"'
+_SHEET = b"<xsl:stylesheet xmlns:xsl='http://www.w3.org/1999/XSL/Transform'>%b%b</xsl:stylesheet>"
+
+
+def bare(code: bytes) -> bytes:
+    """A CDA without its declaration, with another code."""
+    raw = cda()
+    return raw[raw.index(b"<ClinicalDocument"):].replace(_CODE, b'<confidentialityCode code="' + code + b'"')
+
+
+@pytest.mark.parametrize("raw", [
+    bare(b'N"/><confidentialityCode code="INVISIBLE_PATIENT'), bare(b" INVISIBLE_PATIENT\n"), bare(b"invisible_patient"),
+    bare(b"&#73;NVISIBLE_PATIENT"), _SHEET % (bare(b"N"), bare(b"INVISIBLE_PATIENT")),
+    bare(b"N").replace(b"</ClinicalDocument>", b"<section><confidentialityCode code='INVISIBLE_PATIENT'/></section></ClinicalDocument>")])
+def test_every_code_of_a_document_counts_however_it_is_written(raw: bytes) -> None:
+    assert departing(mail(("text/xml", raw))).masking == (frozenset({"INVISIBLE_PATIENT"}),)
+    assert departing_documents([raw], ()).masking == (frozenset({"INVISIBLE_PATIENT"}),)
+
+
+_ENTITY = b"<!DOCTYPE a [<!ENTITY d '%b'>]><a>&d;</a>"
+
+
+@pytest.mark.parametrize(("raw", "hidden"), [
+    (_ENTITY % b"&#60;ClinicalDocument/>", 1), (_ENTITY % b"&#x0003C;ClinicalDocument/>", 1), (_ENTITY % b"&#160;", 0),
+    (b"<!DOCTYPE svg [<!ENTITY ns 'http://x/'>]><svg/>", 0), (b"<?xml version='1.0' encoding='UTF-7'?>+ADw-ClinicalDocument/>", 1),
+    (b"<?xml version='1.0' encoding='windows-1252'?><labo/>", 0), (b"\xc3\xaf\xc2\xbb\xc2\xbf" + bare(b"N"), 1), (b"\x1a" + bare(b"N"), 1),
+    ("<!--\u6c43\u6e69\u6369\u6c61\u6f44\u7563\u656d\u746e--><ClinicalDocument/>".encode("utf-16"), 1)])
+def test_a_document_that_only_others_can_read_is_told(raw: bytes, hidden: int) -> None:
+    assert departing(mail(("text/xml", raw))).hidden == hidden
+
+
 @pytest.mark.parametrize("content", [b"PK\x03\x04 not a zip", b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><a/>", b"<?xml", b"PK\x05\x06"])
 def test_what_cannot_be_read_is_counted_and_never_raised(content: bytes) -> None:
     found = departing(mail(("application/zip", content)))
