@@ -32,12 +32,14 @@ from mssante.protocol.imap.session import NEED_DATA, Command, Event, Line, Liter
 from mssante.protocol.imap.values import (
     Append,
     Authenticate,
+    Check,
     Completion,
     Compress,
     Condition,
     Idle,
     Login,
     Logout,
+    Noop,
     StartTls,
     State,
     Unauthenticate,
@@ -375,7 +377,8 @@ class ImapConnection(PushSide):
                         self._write(data)
                         await self._pace()
             if not answer.quiet:
-                for data in self._session.updates(expunges=answer.expunges):
+                asked = isinstance(command.value, Append | Check | Noop)
+                for data in self._session.updates(expunges=answer.expunges, asked=asked):
                     self._write(data)
                 await self._with_new_messages()
             self._write(encode.tagged(tag, answer.completion))

@@ -15,6 +15,7 @@ from mssante.observability.metrics import LIMITS
 from mssante.protocol.imap.deflate import Deflater, Inflater
 
 FLUSH_OCTETS = 64 * 1024
+ROOM_OCTETS = 64  # beyond what is written with `_roomy`: a first line that follows at once
 
 
 class PacedConnection(asyncio.BufferedProtocol):
@@ -30,6 +31,7 @@ class PacedConnection(asyncio.BufferedProtocol):
         self._closed = False
         self._deflater: Deflater | None = None
         self._inflater: Inflater | None = None
+        self._roomy = False  # the next write leaves no shorter than it is, compressed (`endpoints/imap_push.py`)
 
     def _bind(self, transport: asyncio.Transport) -> None:
         """Use this transport from now on."""
@@ -76,7 +78,10 @@ class PacedConnection(asyncio.BufferedProtocol):
         """Hand over what waits in one write: one TLS record for many short answers."""
         if self._out and self._transport is not None and not self._closed:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            self._transport.write(data if self._deflater is None else self._deflater.write(data))
+            if self._deflater is not None:
+                data = self._deflater.write(data, len(data) + ROOM_OCTETS if self._roomy else 0)
+            self._transport.write(data)
+        self._roomy = False
         self._out.clear()
         self._out_octets = 0
 

@@ -27,8 +27,6 @@ from mssante.services.imap.sync import idle_updates
 if TYPE_CHECKING:
     from mssante.endpoints.imap import ImapEndpoint
 
-BREATH_SECONDS = 0.2
-
 
 class PushSide(AppendSide):
     """A connection while no command runs."""
@@ -48,8 +46,9 @@ class PushSide(AppendSide):
     async def _idle(self, tag: bytes) -> None:
         """IDLE: tell what is new, then wait for the doorbell or DONE.
 
-        A compressed stream tells what is new `BREATH_SECONDS` after the continuation: Thunderbird 153 takes as many octets as it
-        sees compressed, so that it may cut the line behind the continuation, and then waits for a socket that has no more to say.
+        Two habits of Thunderbird 153 are minded, as it would not show new mail. Of a compressed stream it takes as many octets as
+        it sees compressed, then waits for the socket: what comes with the continuation leaves no shorter than it is (`_roomy`).
+        An EXISTS in the answer to a FETCH of its own it reads and forgets: IDLE says it again (`in_passing`).
         """
         try:
             await self._session.revalidate()
@@ -62,15 +61,13 @@ class PushSide(AppendSide):
             return
         self._core.expect_line()
         self._idle_tag = tag
+        self._roomy = True
         self._write(encode.continuation(b"idling"))
         if self._session.notices is not None:  # RFC 5465 §4: exactly what NOTIFY asked
             self._session.notices.look_at_selected()
             return
         if self._session.view is not None and self._session.cursor is not None:
             self._session.view.listen(self._session.cursor, self._push)
-        if self._deflater is not None:
-            self._loop.call_later(BREATH_SECONDS, self._push)
-            return
         self._write(idle_updates(self._session))
         await self._told(self._with_new_messages())
 

@@ -19,6 +19,7 @@ WINDOW = -13  # raw, 8 KiB: 96 KiB of memory with MEMORY instead of 256 KiB; any
 MEMORY = 7
 ALLOWANCE = 64 * 1024 * 1024  # octets inflated before the ratio is looked at: more than the largest message
 RATIO = 200  # mail of one repeated letter; deflate itself reaches 1,032
+_EMPTY = b"\x00\x00\x00\xff\xff"  # a stored block of nothing, where a flush has ended: no output, no history (RFC 1951 §3.2.4)
 _FLUSHED = b"\x00\x00\xff\xff"  # how a sync flush ends: an empty stored block (RFC 1951 §3.2.4)
 
 
@@ -30,9 +31,10 @@ class Deflater:
     def __init__(self) -> None:
         self._stream = zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOW, MEMORY)
 
-    def write(self, data: bytes) -> bytes:
-        """Give the compressed octets of one write, flushed."""
-        return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+    def write(self, data: bytes, at_least: int = 0) -> bytes:
+        """Give the compressed octets of one write, flushed, filled up to a length with blocks that hold nothing."""
+        out = self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+        return out + _EMPTY * (-(-max(0, at_least - len(out)) // len(_EMPTY)))
 
 
 class Inflater:

@@ -99,8 +99,8 @@ class Session:
     """State of one logged-in (or not yet) connection."""
 
     __slots__ = ("_looking", "_notice", "_progress", "_stood_at", "account", "barred", "contexts", "cursor", "folder",
-                 "following", "mailbox_id", "modseq_told", "notices", "peer", "read_only", "recent", "rights", "saved", "seen",
-                 "services", "shares", "tag", "view", "wake", "wire", "words_told")
+                 "following", "in_passing", "mailbox_id", "modseq_told", "notices", "peer", "read_only", "recent", "rights",
+                 "saved", "seen", "services", "shares", "tag", "view", "wake", "wire", "words_told")
 
     def __init__(self, services: ImapServices, wire: ImapSession, peer: str) -> None:
         """wire: the protocol core, asked for `rev2`, `utf8`, `condstore` and told of selections; peer: `address:port`."""
@@ -125,6 +125,7 @@ class Session:
         self.recent = RecentMarks()  # what this session is the first to be told of
         self.words_told = 0  # keywords of the open folder that the client was told of
         self.modseq_told = False  # the client uses CONDSTORE, and was told HIGHESTMODSEQ
+        self.in_passing = False  # the last EXISTS came in the answer to a command that did not ask for it
         self.barred = False  # an idling session lost the right to read
         self._notice = b""
         self._progress = Progress(services.clock, services.settings.progress_seconds)
@@ -193,7 +194,8 @@ class Session:
         if self.seen is not None:
             self.services.registry.seen.close(self.seen)
         self.view = self.cursor = self.folder = self.rights = self.seen = None
-        self.barred, self._notice = False, b""
+        self.barred = self.in_passing = False
+        self._notice = b""
         self.contexts.clear()
         self.recent.clear()
         self.saved = NumSet()
@@ -380,8 +382,11 @@ class Session:
 
     # ------------------------------------------------------------------------------------------ updates
 
-    def updates(self, *, expunges: bool) -> list[bytes]:
-        """Give the untagged lines about what the client was not told yet, and mark it told (RFC 9051 §7.5.1, §7.3)."""
+    def updates(self, *, expunges: bool, asked: bool = True) -> list[bytes]:
+        """Give the untagged lines about what the client was not told yet, and mark it told (RFC 9051 §7.5.1, §7.3).
+
+        asked: the client wants to hear of them now (NOOP, CHECK, IDLE, NOTIFY) or made them (APPEND), they come not in passing.
+        """
         view, cursor = self.view, self.cursor
         if view is None or cursor is None:
             return []
@@ -389,6 +394,8 @@ class Session:
         self._notice = b""
         known = cursor.count
         news = view.updates(cursor, expunges=expunges)
+        if asked or news.exists is not None:
+            self.in_passing = not asked
         words = new_words(self)
         if words and not news:
             notice.append(words)

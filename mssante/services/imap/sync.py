@@ -46,7 +46,12 @@ async def expunge(session: Session, value: Expunge) -> Answer:
 
 
 def idle_updates(session: Session) -> bytes:
-    """Give what an idling client must be told now, may be nothing."""
+    """Give what an idling client must be told now, may be nothing; an EXISTS told in passing before comes once more."""
     if session.contexts:
         refresh_while_idle(session)
-    return b"".join(session.updates(expunges=True)) if session.sure() else b""
+    if not session.sure():
+        return b""
+    again, news = session.in_passing, b"".join(session.updates(expunges=True))
+    if again and session.cursor is not None and b" EXISTS\r\n" not in news:
+        news += b"* %d EXISTS\r\n" % session.cursor.count
+    return news

@@ -176,8 +176,9 @@ class FolderView:
         self._trim()
 
     def listen(self, cursor: Cursor, callback: Callable[[], None]) -> None:
-        """Call `callback()` after each change, while the session idles."""
+        """Call `callback()` after each change, while the session idles; after one too that was announced and not read yet."""
         self._listeners[cursor] = callback
+        self.announce(self.announced)
 
     def unlisten(self, cursor: Cursor) -> None:
         """End `listen`."""

@@ -33,6 +33,15 @@ def test_what_is_written_can_be_read_at_once() -> None:
         assert reader.decompress(deflater.write(data)) == data
 
 
+@given(st.lists(st.tuples(st.binary(max_size=60) | st.just(b"+ idling\r\n* 4 EXISTS\r\n"), st.integers(0, 400)), max_size=8))
+def test_a_write_may_be_filled_up_without_a_trace(writes: list[tuple[bytes, int]]) -> None:
+    deflater, reader = Deflater(), zlib.decompressobj(-15)
+    for data, at_least in writes:
+        sent = deflater.write(data, at_least)
+        assert len(sent) >= at_least
+        assert reader.decompress(sent) == data, "at once, and what comes later still refers to the right octets"
+
+
 @settings(max_examples=100)
 @given(st.lists(st.binary(max_size=300) | st.integers(0, 5000).map(lambda n: b"ab" * n), max_size=5),
        st.lists(st.integers(1, 400), min_size=1, max_size=5), st.integers(1, 3000), st.sampled_from([0, 1, 9]))

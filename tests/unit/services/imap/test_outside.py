@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -81,3 +82,17 @@ async def test_a_folder_deleted_by_another_process_ends_its_view(stage: Stage, o
     while not view.gone:
         await stage.stores.database.read(lambda tx: None)
     assert view.gone
+
+
+async def test_a_change_announced_before_somebody_listens_is_heard(stage: Stage) -> None:
+    inbox = await stage.folder("INBOX")
+    view, cursor = await stage.services.registry.open(inbox.id)
+    heard: list[int] = []
+    await stage.deliver("INBOX", "hello")
+    while not view.stale:  # nobody idles: it is read at the next command
+        await asyncio.sleep(0)
+    view.listen(cursor, lambda: heard.append(len(view.uids)))
+    async with asyncio.timeout(10):
+        while not heard:
+            await asyncio.sleep(0.01)
+    assert heard == [1]
