@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+PLAIN = "plain"  # a payload has it when nothing that arrived is for a service to look into (model/structure.py)
+
 
 class JournalKind(StrEnum):
     """The only kinds of event; a test checks that each is written somewhere and documented."""

@@ -30,7 +30,7 @@ from mssante.protocol.reports.mdn import MdnFacts, parse_mdn
 from mssante.services.addressbook import AddressBook
 from mssante.services.evidence import Evidence
 from mssante.services.handevents import RANKS, DocumentEvent, Known, events_of, local_recipients, state_of
-from mssante.services.journal_consumer import Ending, Following, JournalConsumer, traces_of
+from mssante.services.journal_consumer import Ending, Following, JournalConsumer, Wanted, traces_of
 from mssante.storage.handover import HandedRecipient, HandedRecord
 from mssante.storage.interfaces import JournalRow, Stores, Tx
 from mssante.storage.webhooks import WebhookEvent
@@ -97,6 +97,13 @@ class HandFollower(JournalConsumer[list[HandedRecord]]):
         self._told = False  # the batch under way has events
         self.woken = asyncio.Event()  # set when webhooks have something to tell
 
+    def wants(self, tx: Tx) -> Wanted | None:
+        """All while somebody is told of every arrival; reports and what became of documents while there are any; else none."""
+        stores = self._parts.stores
+        if any(hook.active for hook in stores.webhooks.all(tx)):
+            return Wanted()
+        return Wanted(plain=False) if stores.handover.holds_any(tx) else None
+
     def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[HandedRecord]:
         """Give the documents that a batch is about."""
         return self._parts.stores.handover.by_trace(tx, [row.trace_id for row in rows if row.trace_id])
@@ -142,10 +149,10 @@ class HandFollower(JournalConsumer[list[HandedRecord]]):
         loop = asyncio.get_running_loop()
         for message in reports:
             if message.body_size <= MAX_REPORT:
-                found += await self._believed(await loop.run_in_executor(self._parts.executor, self._read, message), message)
+                found += await self._believed(await loop.run_in_executor(self._parts.executor, self._report, message), message)
         return found
 
-    def _read(self, message: StoredMessage) -> _Report:
+    def _report(self, message: StoredMessage) -> _Report:
         raw = message.inline if message.inline is not None else self._parts.stores.blobs.read(message.blob or "")
         authors = parse_addresses(read_headers(raw[:MAX_HEAD]).get(b"from") or b"")
         domain = (authors[0].domain or b"").decode("ascii", "replace").lower() if len(authors) == 1 else ""

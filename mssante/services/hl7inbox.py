@@ -34,7 +34,7 @@ from mssante.services.hl7gateway import receipt_item
 from mssante.services.hl7mail import Mail, read_mail
 from mssante.services.hl7replies import Replies
 from mssante.services.hl7values import SOURCE, Application, control_id
-from mssante.services.journal_consumer import Following, JournalConsumer, traces_of
+from mssante.services.journal_consumer import Following, JournalConsumer, Wanted, traces_of
 from mssante.storage.handover import HandedRecord
 from mssante.storage.interfaces import JournalRow, Stores, Tx
 from mssante.storage.interfacing import CLOSED, OPEN, RETRIED, TOLD, OutboxItem, RepairItem
@@ -95,6 +95,10 @@ class Inbox(JournalConsumer[list[tuple[Mailbox, int]]]):
     async def step(self) -> int:
         """Read one batch; nothing is read while no application is given anything. Raises MssFault."""
         return await super().step() if self._by_name else 0
+
+    def wants(self, tx: Tx) -> Wanted:
+        """Every arrival: messages of applications have many shapes."""
+        return Wanted(_ARRIVALS)
 
     def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[tuple[Mailbox, int]]:
         """Give what arrived in the mailboxes of applications."""

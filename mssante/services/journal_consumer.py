@@ -2,6 +2,8 @@
 
 - A consumer has one cursor (`consumer_cursor`, by its name) over the sequence of the journal. At its first start it begins at the
   end: it looks at what arrives, not at the past.
+- It says which events it wants (`wants`): the others are passed over by the database. Where it stands is then written only now
+  and then, when all is quiet or after `STRIDE` events, so that mail that concerns nobody costs a follower no commit.
 - Each batch is read in one transaction (`gather`), worked on outside any (`look`), and ended in one (`look` gives what is to be
   written with the move of the cursor). kill -9 before that move makes the batch come again: what `look` does by itself must
   change nothing the second time; what it gives to be written with the move is written once.
@@ -27,6 +29,27 @@ from mssante.storage.interfaces import JournalRow, Stores, Tx
 log = structlog.get_logger("journal")
 Gathered = TypeVar("Gathered")
 Ending = Callable[[Tx], None]
+STRIDE = 20_000  # events looked at in one step, and passed over before the cursor moves all the same
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events a consumer reads. kinds: none for all; plain: also arrivals that hold nothing to look into."""
+
+    kinds: frozenset[str] = frozenset()
+    plain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch(Generic[Gathered]):
+    """What one step read. place: of the cursor; start: looked at before; reached: the last looked at; behind: there is more."""
+
+    place: int
+    start: int
+    reached: int
+    behind: bool
+    rows: list[JournalRow]
+    gathered: Gathered | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +71,14 @@ class JournalConsumer(Generic[Gathered]):
     def __init__(self, following: Following) -> None:
         self._following = following
         self._forget_at = 0.0
+        self._reached = 0  # looked at by this process, without anything wanted since the cursor
+        self._behind = False
 
     # ------------------------------------------------------------------------------- what a consumer gives
+
+    def wants(self, tx: Tx) -> Wanted | None:
+        """Say which events are read now, None for none at all: what stands there then is nobody's. Raises MssFault."""
+        return Wanted()
 
     def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> Gathered:
         """Read what a batch is about, in the transaction that reads the batch. Raises MssFault."""
@@ -98,7 +127,7 @@ class JournalConsumer(Generic[Gathered]):
 
     async def _turn(self) -> None:
         following = self._following
-        while await self.step() == following.batch:
+        while await self.step() and self._behind:
             pass  # far behind; else what arrives meanwhile makes one batch of the next turn
         await self.between()
         if following.forget_seconds and following.clock.monotonic() >= self._forget_at:
@@ -106,31 +135,52 @@ class JournalConsumer(Generic[Gathered]):
             await self.forget()
 
     async def step(self) -> int:
-        """Treat one batch; give how many events it had, 0 when there was nothing. Raises MssFault."""
+        """Treat one batch; give how many events were looked at, 0 when there was nothing. Raises MssFault."""
         stores, name = self._following.stores, self._following.name
-
-        def read(tx: Tx) -> tuple[int, list[JournalRow], Gathered | None]:
-            place = stores.cursors.get(tx, name) or 0
-            rows = stores.journal.after(tx, place, self._following.batch)
-            return place, rows, self.gather(tx, rows) if rows else None
-
-        place, rows, gathered = await stores.database.read(read)
-        if not rows or gathered is None:
-            return 0
-        ending = await self.look(rows, gathered)
+        batch = await stores.database.read(self._read)
+        self._behind = batch.behind
+        if not batch.rows or batch.gathered is None:
+            await self._pass(batch)
+            return batch.reached - batch.start
+        ending = await self.look(batch.rows, batch.gathered)
         now = self._following.clock.now()
 
         def end(tx: Tx) -> bool:
-            if (stores.cursors.get(tx, name) or 0) != place:
+            if (stores.cursors.get(tx, name) or 0) != batch.place:
                 return False  # another process was here first
             if ending is not None:
                 ending(tx)
-            stores.cursors.move(tx, name, rows[-1].sequence, now)
+            stores.cursors.move(tx, name, batch.reached, now)
             return True
 
         if await stores.database.write(end):
             await self.moved()
-        return len(rows)
+        return len(batch.rows)
+
+    def _read(self, tx: Tx) -> _Batch[Gathered]:
+        """Read what comes next, and what it is about."""
+        stores, following = self._following.stores, self._following
+        place = stores.cursors.get(tx, following.name) or 0
+        start, end = max(place, self._reached), stores.journal.end(tx)
+        until = min(end, start + STRIDE)
+        wanted = self.wants(tx) if until > start else None
+        rows = [] if wanted is None else stores.journal.after(tx, start, following.batch, until=until, kinds=wanted.kinds,
+                                                              plain=wanted.plain)
+        reached = rows[-1].sequence if len(rows) == following.batch else until
+        return _Batch(place, start, reached, reached < end, rows, self.gather(tx, rows) if rows else None)
+
+    async def _pass(self, batch: _Batch[Gathered]) -> None:
+        """Nothing was wanted: remember how far, and write it when nothing comes any more or after a stride."""
+        stores, name, now = self._following.stores, self._following.name, self._following.clock.now()
+
+        def unit(tx: Tx) -> None:
+            if stores.cursors.get(tx, name) == batch.place:
+                stores.cursors.move(tx, name, batch.reached, now)
+
+        self._reached = batch.reached
+        quiet = batch.reached == batch.start
+        if batch.reached > batch.place and (quiet or batch.reached - batch.place >= STRIDE):
+            await stores.database.write(unit, quick=True)
 
 
 def traces_of(rows: Sequence[JournalRow], kinds: Collection[str]) -> list[str]:

@@ -28,6 +28,7 @@ from mssante.clock import Clock
 from mssante.errors import StorageFull
 from mssante.model.journal import JournalEvent, JournalKind
 from mssante.model.message import Author, NewMessage
+from mssante.model.structure import SMIME_SIGNS
 from mssante.observability.metrics import SMIME_CHECKED
 from mssante.protocol.mime.imapview import facts
 from mssante.services.mailroom import Mailroom
@@ -47,8 +48,6 @@ log = structlog.get_logger("smime")
 MAX_HEAD = 1024 * 1024
 MAX_FOLDERS = 50_000
 NOT_LOOKED_AT = "-"
-# One of them stands in the structure of whatever holds S/MIME (smime.layer).
-_SIGNS = (b"pkcs7", b'"signed"', b"octet-stream", b'"global"')
 _HOLDS = frozenset({SmimeCode.VALID, SmimeCode.CHAIN, SmimeCode.EXPIRED, SmimeCode.REVOKED, SmimeCode.REVOCATION_UNKNOWN})
 
 
@@ -321,7 +320,7 @@ class Opening:
 
 def _may_hold(message: NewMessage) -> bool:
     structure = message.facts.bodystructure.lower()
-    return any(sign in structure for sign in _SIGNS)
+    return any(sign in structure for sign in SMIME_SIGNS)
 
 
 def author_of(author: Author) -> str:

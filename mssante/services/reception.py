@@ -21,11 +21,12 @@ from mssante.clock import Clock
 from mssante.model import replies
 from mssante.model.address import MailAddress
 from mssante.model.envelope import Recipient
-from mssante.model.journal import JournalEvent, JournalKind
+from mssante.model.journal import PLAIN, JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
 from mssante.model.mailbox_rules import EFFECTS, Inbound
 from mssante.model.message import Author, MessageFacts, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.model.structure import is_plain
 from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, received_line, return_path_line
 from mssante.protocol.mime.imapview import facts as scan_facts
@@ -306,7 +307,7 @@ class Reception:
             return self._refused(state, full)
         if context.advisor is not None and (word := await context.advisor.sender(transaction.sender)):
             transaction.directory.append(word)
-        event = self._received_event(state, transaction, body, now)
+        event = self._received_event(state, transaction, message)
         placements = await place(context, message, targets, transaction.sender)
         taken = acceptances(message, placements, None, (event,)) or (Acceptance(message, (), None, (event,)),)
         if exchange.also is not None:
@@ -340,9 +341,8 @@ class Reception:
                                               "ESMTPS", transaction.trace_id, now, state.tls))
         return return_path_line(transaction.sender) + received
 
-    def _received_event(self, state: SmtpSessionState, transaction: MailTransaction, body: StagedBody,
-                        now: datetime) -> JournalEvent:
-        evidence = self._context.evidence
+    def _received_event(self, state: SmtpSessionState, transaction: MailTransaction, message: NewMessage) -> JournalEvent:
+        evidence, body = self._context.evidence, message.body
         sender: MailAddress | None = transaction.sender
         public_sender = evidence.address(str(sender)) if sender else "<>"
         payload: dict[str, str | int | float | bool | None] = {
@@ -357,9 +357,11 @@ class Reception:
             "list": self._context.trust.list_date(),
             "list_at": self._context.trust.list_instant(),
         }
+        if is_plain(message.facts.bodystructure):
+            payload[PLAIN] = True
         if transaction.directory:
             payload["directory"] = transaction.directory[0]
-        return JournalEvent(JournalKind.RECEIVED, now, transaction.trace_id, public_sender, payload)
+        return JournalEvent(JournalKind.RECEIVED, message.received_at, transaction.trace_id, public_sender, payload)
 
     def _refused(self, state: SmtpSessionState, refusal: Refuse) -> SmtpReply:
         self.note_refusal(state, "data", refusal)

@@ -19,10 +19,11 @@ import structlog
 from mssante.model import replies
 from mssante.model.delegation import Right
 from mssante.model.envelope import Recipient
-from mssante.model.journal import JournalEvent, JournalKind
+from mssante.model.journal import PLAIN, JournalEvent, JournalKind
 from mssante.model.mailbox import Mailbox
 from mssante.model.message import MessageFacts, NewMessage, StagedBody
 from mssante.model.reply import Allow, Decision, Refuse, SmtpReply
+from mssante.model.structure import is_plain
 from mssante.observability.metrics import RECEIVED
 from mssante.protocol.mime.compose import ReceivedFrom, add_missing, received_line
 from mssante.protocol.mime.imapview import facts as scan_facts
@@ -255,7 +256,7 @@ class Submission:
         if full is not None:
             return self._refused(state, full)
         reports = await self._success_reports(transaction, message, now)
-        await self._commit(transaction, copies, (self._event(state, transaction, body, now), *ruling.events),
+        await self._commit(transaction, copies, (self._event(state, transaction, message), *ruling.events),
                            (*reports, *ruling.messages),
                            sent=None if sent is None else Outbound(sent, message))
         if context.exchanges is not None and transaction.box is not None:
@@ -392,9 +393,8 @@ class Submission:
         return QueueEntry(str(transaction.sender or ""), recipients, now + settings.expiry, now, transaction.ret,
                           transaction.envid, transaction.smtputf8)
 
-    def _event(self, state: SmtpSessionState, transaction: MailTransaction, body: StagedBody,
-               now: datetime) -> JournalEvent:
-        public = self._context.evidence.address
+    def _event(self, state: SmtpSessionState, transaction: MailTransaction, message: NewMessage) -> JournalEvent:
+        public, body = self._context.evidence.address, message.body
         recipients = [*[t.recipient for t in transaction.local], *[t.recipient for t in transaction.remote]]
         payload: dict[str, str | int | float | bool | None] = {
             "from": public(str(transaction.sender)),
@@ -406,10 +406,12 @@ class Submission:
             "list": self._context.trust.list_date(),
             "list_at": self._context.trust.list_instant(),
         }
+        if is_plain(message.facts.bodystructure):
+            payload[PLAIN] = True
         if transaction.directory:
             payload["directory"] = " ".join(transaction.directory)
         subject = transaction.box.address if transaction.box is not None else str(transaction.sender)  # an alias is its box
-        return JournalEvent(JournalKind.SUBMITTED, now, transaction.trace_id, public(subject), payload)
+        return JournalEvent(JournalKind.SUBMITTED, message.received_at, transaction.trace_id, public(subject), payload)
 
     def note_refusal(self, state: SmtpSessionState, stage: str, refusal: Refuse) -> None:
         """Journal a refusal."""

@@ -32,7 +32,7 @@ from mssante.observability.metrics import TWINS
 from mssante.protocol.mime.headers import Headers, decode_words, message_id, parse_headers, reference_ids
 from mssante.protocol.mime.imapview import facts
 from mssante.services.addressbook import AddressBook
-from mssante.services.journal_consumer import Following, JournalConsumer, traces_of
+from mssante.services.journal_consumer import Following, JournalConsumer, Wanted, traces_of
 from mssante.services.mailroom import Mailroom
 from mssante.services.staging import stage_body
 from mssante.services.twin_letter import MARK, Original, companion
@@ -83,6 +83,10 @@ class TwinMaker(JournalConsumer[list[Arrived]]):
     def __init__(self, parts: TwinParts) -> None:
         super().__init__(Following(parts.stores, parts.clock, CONSUMER, BATCH, parts.settings.poll_seconds, FORGET_SECONDS))
         self._parts = parts
+
+    def wants(self, tx: Tx) -> Wanted:
+        """Arrivals that may hold a document."""
+        return Wanted(_ARRIVALS, plain=False)
 
     def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[Arrived]:
         """Give what arrived."""

@@ -21,7 +21,7 @@ from mssante.clock import Clock
 from mssante.documents.versions import Asked, VersionStep, message_steps
 from mssante.errors import MssFault
 from mssante.model.journal import JournalKind
-from mssante.services.journal_consumer import Following, JournalConsumer, traces_of
+from mssante.services.journal_consumer import Following, JournalConsumer, Wanted, traces_of
 from mssante.services.workshop import Workshop
 from mssante.storage.interfaces import JournalRow, Stores, Tx
 from mssante.storage.twins import Arrived
@@ -53,6 +53,10 @@ class VersionKeeper(JournalConsumer[list[Arrived]]):
     def __init__(self, parts: VersionParts) -> None:
         super().__init__(Following(parts.stores, parts.clock, CONSUMER, BATCH, parts.poll_seconds))
         self._parts = parts
+
+    def wants(self, tx: Tx) -> Wanted:
+        """Arrivals that may hold a document."""
+        return Wanted(_ARRIVALS, plain=False)
 
     def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[Arrived]:
         """Give what arrived."""

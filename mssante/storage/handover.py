@@ -55,6 +55,10 @@ class HandoverStore(Protocol):
         """Give the requests of these traces, in any order; most traces have none."""
         ...
 
+    def holds_any(self, tx: Any) -> bool:
+        """Tell whether there is a request at all (one row is read)."""
+        ...
+
     def add(self, tx: Any, record: HandedRecord, recipients: Sequence[HandedRecipient]) -> None:
         """Keep a request. Raises (engine's) when its (source, key) is there: the caller's unit is undone."""
         ...

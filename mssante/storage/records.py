@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -45,8 +45,13 @@ class JournalStore(Protocol):
         """Give the event of that place in the chain, or None."""
         ...
 
-    def after(self, tx: Tx, sequence: int, limit: int = 500) -> list[JournalRow]:
-        """Give at most `limit` events behind that place in the chain, in order: what followers with a cursor read."""
+    def after(self, tx: Tx, sequence: int, limit: int = 500, *, until: int | None = None, kinds: Collection[str] = (),
+              plain: bool = True) -> list[JournalRow]:
+        """Give at most `limit` events behind that place in the chain, in order: what followers with a cursor read.
+
+        until: the last place looked at, None for the end; kinds: those wanted, none for all; plain: whether arrivals marked plain
+        are wanted too (`model.journal.PLAIN`).
+        """
         ...
 
     def end(self, tx: Tx) -> int:

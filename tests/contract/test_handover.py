@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.storage_values import NOW, accept, event, new_message
 
-from mssante.model.journal import JournalKind
+from mssante.model.journal import JournalEvent, JournalKind
 from mssante.storage.handover import HandedRecipient, HandedRecord
 from mssante.storage.interfaces import Acceptance, Stores
 from mssante.storage.opposition import Opposition
@@ -93,6 +93,23 @@ async def test_the_journal_is_read_behind_a_place(stores: Stores) -> None:
     rows = await read(stores, lambda tx: stores.journal.after(tx, 1, 3))
     assert [(row.sequence, row.trace_id) for row in rows] == [(2, "t1"), (3, "t2"), (4, "t3")]
     assert await read(stores, stores.journal.end) == 5 and await read(stores, lambda tx: stores.journal.after(tx, 5)) == []
+
+
+async def test_the_journal_is_read_for_what_is_wanted(stores: Stores) -> None:
+    def one(trace: str, kind: JournalKind, **payload: str | bool) -> JournalEvent:
+        return JournalEvent(kind, NOW, trace, "x@alpha.test", dict(payload))
+
+    await write(stores, lambda tx: stores.journal.append(tx, [
+        one("t1", JournalKind.RECEIVED, plain=True), one("t2", JournalKind.RECEIVED, to='"plain":'),
+        one("t3", JournalKind.RELAYED), one("t4", JournalKind.SUBMITTED), one("t5", JournalKind.SUBMITTED, plain=True)]))
+
+    async def traces(**wanted: Any) -> list[str]:
+        return [row.trace_id for row in await read(stores, lambda tx: stores.journal.after(tx, 0, 9, **wanted))]
+
+    assert await traces(plain=False) == ["t2", "t3", "t4"], "a value that looks like the mark is none"
+    assert await traces(kinds={"received", "submitted"}) == ["t1", "t2", "t4", "t5"]
+    assert await traces(kinds={"submitted"}, plain=False) == ["t4"]
+    assert await traces(until=2) == ["t1", "t2"]
 
 
 async def test_oppositions_by_patient_and_scope(stores: Stores) -> None:

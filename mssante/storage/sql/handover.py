@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
+from mssante.model.structure import REPORT_MARK
 from mssante.storage.handover import HandedRecipient, HandedRecord
 from mssante.storage.sql.tables import message
 from mssante.storage.sql.tables_documents import handed_document, handed_recipient
@@ -33,6 +34,7 @@ _SET = Statement(update(handed_recipient).where(_R.handed_id == bindparam("p_id"
 _TOUCH = Statement(update(handed_document).where(_D.id == bindparam("p_id")).values(updated_at=bindparam("p_at")))
 _STRUCTURES = Statement(select(message.c.id, message.c.imap_bodystructure).where(
     message.c.trace_id.in_(bindparam("p_traces", expanding=True))).order_by(message.c.id))
+_ANY = Statement(select(_D.id).limit(1))
 _OLD = Statement(select(_D.id).where(_D.created_at < bindparam("p_before")).order_by(_D.created_at).limit(bindparam("p_limit")))
 _FORGET = Statement(delete(handed_document).where(_D.id.in_(bindparam("p_ids", expanding=True))))
 _FORGET_RECIPIENTS = Statement(delete(handed_recipient).where(_R.handed_id.in_(bindparam("p_ids", expanding=True))))
@@ -54,6 +56,10 @@ class SqlHandoverStore:
     def by_trace(self, tx: Transaction, traces: Sequence[str]) -> list[HandedRecord]:
         """Give the requests of these traces."""
         return [_record(row) for row in tx.rows_of(_BY_TRACE, "p_traces", sorted(set(traces)))] if traces else []
+
+    def holds_any(self, tx: Transaction) -> bool:
+        """Tell whether there is a request."""
+        return tx.one(_ANY) is not None
 
     def add(self, tx: Transaction, record: HandedRecord, recipients: Sequence[HandedRecipient]) -> None:
         """Keep a request."""
@@ -78,7 +84,7 @@ class SqlHandoverStore:
 
     def reports(self, tx: Transaction, traces: Sequence[str]) -> list[int]:
         """Give the reports among the messages of these traces."""
-        return [row[0] for row in tx.rows_of(_STRUCTURES, "p_traces", list(traces)) if b'"report"' in bytes(row[1]).lower()]
+        return [row[0] for row in tx.rows_of(_STRUCTURES, "p_traces", list(traces)) if REPORT_MARK in bytes(row[1]).lower()]
 
     def forget(self, tx: Transaction, before: datetime, limit: int = 1000) -> int:
         """Remove the oldest requests."""

@@ -8,18 +8,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 
 from sqlalchemy import bindparam, select
 
-from mssante.model.journal import JournalEvent
+from mssante.model.journal import PLAIN, JournalEvent
 from mssante.storage.interfaces import JournalRow
 from mssante.storage.sql.tables import journal_event, store_head
 from mssante.storage.sql.transaction import InsertRows, Statement, Transaction
 from mssante.storage.sql.values import instant, micros, storable
 
 FIRST_HASH = "0" * 64
+LAST = 2**63 - 1  # no place stands behind it
 VERIFY_ROWS = 2000  # rows read at once by `verify`
 
 _COLUMNS = (journal_event.c.sequence, journal_event.c.at, journal_event.c.kind, journal_event.c.trace_id,
@@ -38,8 +39,12 @@ _RECENT_BY = {
 }
 _AFTER = Statement(select(*_COLUMNS).where(journal_event.c.sequence > bindparam("p_after"))
                    .order_by(journal_event.c.sequence).limit(VERIFY_ROWS))
-_FOLLOWING = Statement(select(*_COLUMNS).where(journal_event.c.sequence > bindparam("p_after"))
-                       .order_by(journal_event.c.sequence).limit(bindparam("p_limit")))
+_FOLLOWING = select(*_COLUMNS).where(journal_event.c.sequence > bindparam("p_after"),
+                                     journal_event.c.sequence <= bindparam("p_until"))
+_WANTED = journal_event.c.kind.in_(bindparam("p_kinds", expanding=True))
+_UNMARKED = journal_event.c.payload.not_like(f'%"{PLAIN}":%')  # a quote inside a value is written with a backslash
+_FOLLOWING_BY = {(kinds, plain): Statement(_FOLLOWING.where(*[_WANTED] * kinds, *[_UNMARKED] * (not plain)).order_by(
+    journal_event.c.sequence).limit(bindparam("p_limit"))) for kinds in (False, True) for plain in (False, True)}
 _BY_SEQUENCE = Statement(select(*_COLUMNS).where(journal_event.c.sequence == bindparam("p_sequence")))
 _END = Statement(select(store_head.c.journal_sequence, store_head.c.journal_hash).where(store_head.c.id == 1))
 
@@ -95,9 +100,13 @@ class SqlJournalStore:
         rows = tx.rows(_BY_SEQUENCE, p_sequence=sequence)
         return _row(rows[0]) if rows else None
 
-    def after(self, tx: Transaction, sequence: int, limit: int = 500) -> list[JournalRow]:
+    def after(self, tx: Transaction, sequence: int, limit: int = 500, *, until: int | None = None, kinds: Collection[str] = (),
+              plain: bool = True) -> list[JournalRow]:
         """Give the events behind that place in the chain, in order."""
-        return [_row(row) for row in tx.rows(_FOLLOWING, p_after=sequence, p_limit=limit)]
+        given: dict[str, object] = {"p_after": sequence, "p_until": LAST if until is None else until, "p_limit": limit}
+        if kinds:
+            given["p_kinds"] = sorted(kinds)
+        return [_row(row) for row in tx.rows(_FOLLOWING_BY[bool(kinds), plain], **given)]
 
     def end(self, tx: Transaction) -> int:
         """Give the sequence of the last event."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, select
 
+from mssante.model.structure import may_hold_document
 from mssante.storage.sql.rows import LIVE
 from mssante.storage.sql.tables import folder, folder_message, message
 from mssante.storage.sql.tables_documents import document_twin
@@ -17,7 +18,6 @@ from mssante.storage.twins import Arrived, TwinRecord
 
 _T = document_twin.c
 _NAMES = ["mailbox_id", "message_id", "twin_id", "state", "detail", "at"]
-_MARKS = (b".zip", b'"zip"', b"zip-compressed", b'"xml"', b".xml")  # names and subtypes, in an IMAP body structure
 _LEFT_OUT = ("\\Sent", "\\Drafts", "\\Junk", "\\Trash")
 _HELD = (message.join(folder_message, folder_message.c.message_id == message.c.id)
          .join(folder, folder.c.id == folder_message.c.folder_id))
@@ -67,7 +67,6 @@ def _first_of(rows: Sequence[Sequence[Any]]) -> list[Arrived]:
     """Keep messages whose structure names a file that may be a document, each once for a mailbox."""
     found: dict[tuple[int, int], Arrived] = {}
     for mailbox_id, message_id, folder_id, structure in rows:
-        low = bytes(structure).lower()
-        if any(mark in low for mark in _MARKS):
+        if may_hold_document(bytes(structure)):
             found.setdefault((mailbox_id, message_id), Arrived(mailbox_id, message_id, folder_id))
     return list(found.values())

@@ -192,6 +192,21 @@ async def test_a_new_follower_begins_at_the_end_and_an_old_one_where_it_was(stag
     assert await place() == end + 1
 
 
+async def test_nothing_is_read_while_nobody_handed_anything_in_and_nobody_is_told(stage: SmtpStage) -> None:
+    one = follower(stage)
+    await one.open()
+    await deliver(stage, b"From: docteur@a.mssante.fr\r\nSubject: Bonjour\r\n\r\nBonjour\r\n")
+    wanted = await stage.stores.database.read(one.wants)
+    assert wanted is None and await one.step() > 0 and await one.step() == 0
+    await desk(stage).accept(request())
+    wanted = await stage.stores.database.read(one.wants)
+    assert wanted is not None and not wanted.plain, "what arrives without a document or a report is not read"
+    hook = Webhook("h", "", stage.mailboxes[ALICE].id, "https://h.test/", "salt", (), True, NOW)
+    await stage.stores.database.write(lambda tx: stage.stores.webhooks.put(tx, hook))
+    wanted = await stage.stores.database.read(one.wants)
+    assert wanted is not None and wanted.plain, "somebody is told of every arrival"
+
+
 async def test_old_requests_are_forgotten(stage: SmtpStage) -> None:
     got = await desk(stage).accept(request())
     one = follower(stage)

@@ -12,7 +12,7 @@ from support.smtp_stage import SmtpStage, build
 
 from mssante.errors import OperatorFault
 from mssante.model.journal import JournalEvent, JournalKind
-from mssante.services.journal_consumer import Ending, Following, JournalConsumer, traces_of
+from mssante.services.journal_consumer import Ending, Following, JournalConsumer, Wanted, traces_of
 from mssante.storage.interfaces import JournalRow, Tx
 
 NAME = "essai"
@@ -35,6 +35,10 @@ class Keeper(JournalConsumer[list[str]]):
         self.told: list[str] = []
         self.faults: list[Exception] = []
         self.rounds = asyncio.Event()
+        self.wanted: Wanted | None = Wanted()
+
+    def wants(self, tx: Tx) -> Wanted | None:
+        return self.wanted
 
     def gather(self, tx: Tx, rows: Sequence[JournalRow]) -> list[str]:
         return traces_of(rows, {JournalKind.RECEIVED.value})
@@ -84,6 +88,46 @@ async def test_it_begins_at_the_end_then_sees_each_event_once(stage: SmtpStage) 
     await again.open()  # it stands where the other left
     assert await again.step() == 1
     assert again.seen == ["d"]
+
+
+async def test_what_nobody_wants_is_passed_over_and_costs_no_commit_until_all_is_quiet(stage: SmtpStage) -> None:
+    keeper = Keeper(stage)
+    await keeper.open()
+    before, keeper.wanted = await place(stage), None
+    await put(stage, "a", "b")
+    assert await keeper.step() > 0 and await place(stage) == before, "more may come: nothing is written"
+    await put(stage, "c")
+    assert await keeper.step() > 0 and await place(stage) == before
+    assert await keeper.step() == 0 and await place(stage) == await end(stage), "nothing came: where it stands is written"
+    keeper.wanted = Wanted(frozenset({JournalKind.RELAYED.value}))
+    await put(stage, "d")
+    await put(stage, "e", kind=JournalKind.RELAYED)
+    keeper.seen.clear()
+    assert await keeper.step() == 1 and await place(stage) == await end(stage)
+    assert (keeper.seen, keeper.told) == ([], ["moved"]), "only what it wants was given to it"
+
+
+async def test_a_stride_of_what_nobody_wants_moves_the_cursor(stage: SmtpStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mssante.services.journal_consumer.STRIDE", 2)
+    keeper = Keeper(stage)
+    await keeper.open()
+    keeper.wanted = Wanted(frozenset({JournalKind.RELAYED.value}))
+    await put(stage, "a", "b", "c")
+    await put(stage, "d", kind=JournalKind.RELAYED)
+    before = await place(stage) or 0
+    assert await keeper.step() == 2 and await place(stage) == before + 2, "no step looks further, and each is written"
+    assert await keeper.step() == 1 and await place(stage) == before + 4
+
+
+async def test_where_another_process_stands_is_left(stage: SmtpStage) -> None:
+    first, second = Keeper(stage), Keeper(stage)
+    await first.open()
+    first.wanted = None
+    await put(stage, "a")
+    await first.step()
+    assert await second.step() == 1 and second.seen == ["a"]
+    await first.step()
+    assert await place(stage) == await end(stage)
 
 
 async def test_a_fault_leaves_the_cursor_where_it_was(stage: SmtpStage) -> None:

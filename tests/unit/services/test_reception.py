@@ -148,7 +148,7 @@ async def test_the_prefix_is_ours_and_the_body_theirs(stage: SmtpStage, wire: Wi
     assert REGISTRY.get_sample_value("mssante_messages_received_total", {"route": "operator"})
     (event,) = await stage.journal(JournalKind.RECEIVED)
     assert event.payload["to"] == f"{ALICE} {BOB}" and event.payload["list"] == "2026-03-01"
-    assert str(event.payload["dn"]).startswith("CN=mx.a.mssante.fr")
+    assert str(event.payload["dn"]).startswith("CN=mx.a.mssante.fr") and event.payload["plain"] is True
     assert "Essai" not in repr(event), "no subject in the journal"
 
 
