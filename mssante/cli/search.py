@@ -36,8 +36,8 @@ TELL_SECONDS = 0.5
 LOWEST_PRIORITY = 19
 LOOK_SECONDS = 1.0
 BUSY_SERVER = 0.3  # of a core
-BUSY_RESTS = 4.0  # times the work before
-LONGEST_REST = 2.0
+RESTS = ((0.6, 16.0), (BUSY_SERVER, 4.0))  # times the work before, above that much of a core
+LONGEST_REST = 5.0
 PATIENCE_SECONDS = 10.0  # before what came in a burst is read
 STAY_SECONDS = 600.0  # then it leaves all the same: the next one may have to sweep
 
@@ -65,21 +65,22 @@ class Courtesy:
 
     def rest(self, worked: float) -> float:
         """Give the seconds to rest after a batch that took `worked` seconds."""
-        return min(worked * BUSY_RESTS, LONGEST_REST) if self.busy() else 0.0
+        load = self.load()
+        return min(worked * next((times for above, times in RESTS if load > above), 0.0), LONGEST_REST)
 
-    def busy(self) -> bool:
-        """Tell if the server was busy since it was last looked at."""
+    def load(self) -> float:
+        """Give how much of a core the server used since it was last looked at; 0 when nothing tells."""
         (at, used), self._before = self._before, (time.monotonic(), self._used())
         now, since = self._before
-        return now > at and used >= 0 <= since and (since - used) / (now - at) > BUSY_SERVER
+        return (since - used) / (now - at) if now > at and used >= 0 <= since else 0.0
 
     async def turn(self) -> None:
         """Wait for a second in which the server is not busy, `PATIENCE_SECONDS` at most."""
         until = time.monotonic() + PATIENCE_SECONDS
-        self.busy()
+        self.load()
         while time.monotonic() < until:
             await asyncio.sleep(LOOK_SECONDS)
-            if not self.busy():
+            if self.load() <= BUSY_SERVER:
                 return
 
 

@@ -150,10 +150,12 @@ def test_the_indexer_rests_while_its_server_is_busy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(search.time, "monotonic", lambda: now[0])
     courtesy = search.Courtesy(1)
     used[0], now[0] = 10.9, 101.0  # 0.9 of a core since the last batch
-    assert courtesy.rest(0.1) == pytest.approx(0.1 * search.BUSY_RESTS) and search.BUSY_RESTS >= 1
-    now[0] = 102.0  # idle since
+    assert courtesy.rest(0.1) == pytest.approx(0.1 * 16)
+    used[0], now[0] = 11.3, 102.0  # 0.4 of a core
+    assert courtesy.rest(0.1) == pytest.approx(0.1 * 4)
+    now[0] = 103.0  # idle since
     assert courtesy.rest(0.1) == 0.0
-    used[0], now[0] = 12.0, 103.0
+    used[0], now[0] = 12.5, 103.5
     assert courtesy.rest(60.0) == search.LONGEST_REST
     used[0], now[0] = -1.0, 104.0  # the server is gone, or nothing tells
     assert courtesy.rest(0.1) == 0.0
