@@ -5,7 +5,7 @@ driver lets the interpreter's lock go, and waits for it. So the units that come 
 right there.
 
 - While the loop has other work, whose units may come too, they wait for a few turns more, `PATIENCE` at most: a group costs
-  some 0.5 ms whatever it holds. A loop with nothing else to do commits at once.
+  some 0.5 ms whatever it holds. A loop that had nothing else to do for `IDLE_TURNS` turns in a row commits.
 - It never stands still for another writer: when the log's or the writer's thread or another process writes, the units wait while
   the loop goes on, for `BESIDE` at most; then they go to the writer's thread, which waits for the lock.
 - A disk that is slow does not stop the sessions twice: after a turn of more than `SLOW` seconds everything goes through the
@@ -28,7 +28,8 @@ from mssante.storage.sql.groups import Groups, Job, Locked, resolve
 MOST = 64  # units of one turn: what comes beyond waits for the next one, so that the sockets are served between
 ENOUGH = 32  # units for which nobody waits any longer
 PATIENCE = 0.004
-IDLE_TURN = 0.0001  # a turn this short had nothing else to do
+IDLE_TURN = 0.00003  # a turn this short had nothing else to do: reading one socket takes more
+IDLE_TURNS = 3  # so many in a row: what we answered last may be on its way back
 SLOW = 0.05
 REST = 5.0
 LOG_UNITS = 1000  # units after which the log is shortened: a message is 5 to 40 pages of it
@@ -49,6 +50,7 @@ class LoopTurns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rest_until = 0.0
         self._since = self._looked = 0.0  # when the first unit came, when a turn last looked
+        self._idle = 0  # turns since something else was done
         self._met = 0.0  # since when another writer is in the way
 
     def takes(self, job: Job) -> bool:
@@ -62,6 +64,7 @@ class LoopTurns:
         if now < self._rest_until:
             return False
         self._since = self._looked = now
+        self._idle = 0
         self._loop = job.loop
         self._waiting.append(job)
         job.loop.call_soon(self._turn)
@@ -69,8 +72,9 @@ class LoopTurns:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        idle, self._looked = now - self._looked < IDLE_TURN, now
-        if len(self._waiting) < ENOUGH and not idle and now - self._since < PATIENCE and self._loop is not None:
+        self._idle = self._idle + 1 if now - self._looked < IDLE_TURN else 0
+        self._looked = now
+        if len(self._waiting) < ENOUGH and self._idle < IDLE_TURNS and now - self._since < PATIENCE and self._loop is not None:
             self._loop.call_soon(self._turn)
             return
         jobs = self._waiting[:MOST]

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.storage_values import NOW
@@ -59,6 +60,32 @@ async def test_units_of_one_turn_are_committed_together_on_the_loop(stores: Stor
     many = [f"n{number:03}" for number in range(150)]
     await unit.all(*many)
     assert max(unit.counts) <= turns.MOST and traces(tmp_path / "a.db")[3:] == many
+
+
+async def test_a_group_waits_for_a_busy_loop_and_a_few_idle_turns(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    steps = iter([turns.IDLE_TURN * 2] * 4)  # what the loop does in its next turns, then nothing
+
+    def monotonic() -> float:
+        now[0] += next(steps, 0.0)
+        return now[0]
+
+    unit, loop = Unit(stores), asyncio.get_running_loop()
+    await unit.all("first")
+    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=monotonic))
+    later: list[asyncio.Task[str]] = []
+
+    def come(number: int) -> None:
+        """One more unit in each of the next turns of the loop."""
+        later.append(loop.create_task(stores.database.write_many(unit, f"n{number}")))
+        if number < 4 + turns.IDLE_TURNS:
+            loop.call_soon(come, number + 1)
+
+    come(1)
+    await asyncio.sleep(0.1)
+    await asyncio.gather(*later)
+    assert unit.counts[1] >= 4, "it waited while the loop had work, and a little longer"
+    assert sum(unit.counts) == 1 + len(later)
 
 
 async def test_a_bad_unit_is_refused_alone(stores: Stores, tmp_path: Path) -> None:
