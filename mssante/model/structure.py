@@ -6,14 +6,14 @@ One owner for the marks that storage and services search for, so that what is ca
 from __future__ import annotations
 
 DOCUMENT_MARKS = (b".zip", b'"zip"', b"zip-compressed", b'"xml"', b".xml")  # names and subtypes, in lower case
-REPORT_MARK = b'"report"'  # multipart/report (RFC 6522)
+REPORT_MARK = b'"report"'  # multipart/report
 # One of them stands in the structure of whatever holds S/MIME (smime.layer).
 SMIME_SIGNS = (b"pkcs7", b'"signed"', b"octet-stream", b'"global"')
 _SIGNS = (*DOCUMENT_MARKS, REPORT_MARK, *SMIME_SIGNS)
 
 
 def may_hold_document(structure: bytes) -> bool:
-    """Tell whether a body structure (RFC 9051 §7.5.2) names a file that may be a document."""
+    """Tell whether a body structure names a file that may be a document."""
     low = structure.lower()
     return any(mark in low for mark in DOCUMENT_MARKS)
 
